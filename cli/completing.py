@@ -17,10 +17,12 @@ def answer(command: click.Command) -> NoReturn:
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (no path of ours)
         os.dup2(nowhere.fileno(), 2)  # also for libraries that print by themselves
     try:
+        # click answers and exits inside `main`.
         command.main(prog_name="fda", complete_var=VARIABLE, standalone_mode=False)
     except SystemExit:
         pass
     except BaseException:
         sys.exit(1)
+    # Here, so that a reader who has gone ends the process and prints nothing.
     sys.stdout.flush()
     sys.exit(0)

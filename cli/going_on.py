@@ -97,10 +97,12 @@ def _params(group: click.Group, name: str, arguments: list[str]) -> Mapping[str,
     """The values of a line, as its command takes them."""
     command = group.get_command(click.Context(group), name)
     assert command is not None
+    # Errors of values and callbacks are passed over: whatever can be read of the line is.
     return command.make_context(name, arguments, resilient_parsing=True).params
 
 
 def _line(arguments: Sequence[str]) -> str:
     if "TORCHELASTIC_RUN_ID" in os.environ:
+        # The launcher's own arguments are not known here.
         return f"torchrun ... -m cli.main {shlex.join(arguments)}"
     return f"fda {shlex.join(arguments)}"

@@ -33,12 +33,14 @@ class _Interrupts:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.first_at is None:
             self.first_at = time.monotonic()
+            # From inside the handler, which Python calls between two instructions of the main thread.
             raise KeyboardInterrupt
         if time.monotonic() - self.first_at > PATIENCE_SECONDS:
             self._end()
 
     def _end(self) -> NoReturn:
         told = f"\nfda: error: {self._sentence()}\n".encode(errors="backslashreplace")
+        # Past Python's buffers, whose lock the interrupted code may hold.
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, told)
         os._exit(self._failed)
 

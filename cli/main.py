@@ -74,6 +74,7 @@ class LazyGroup(click.Group):
         """Find a command, or name those that are spelt like it."""
         is_typed = not ctx.resilient_parsing and bool(args) and args[0] not in COMMANDS
         close = get_close_matches(args[0], COMMANDS) if is_typed else []
+        # `-x` is an option that is not there, and no command.
         if close and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(map(repr, close))}?")
         return super().resolve_command(ctx, args)
@@ -118,6 +119,7 @@ def _interrupted() -> str:
 
 
 def _run() -> None:
+    # Here, and not above: completion answers without them.
     from encoders.errors import EncoderError
     from pipeline.errors import OptionError, PipelineError
     from store.errors import StoreError, StoreNameError
@@ -125,6 +127,7 @@ def _run() -> None:
     print_in_any_encoding()
     try:
         sys.exit(fda.main(prog_name="fda", standalone_mode=False))  # what a command gave to `Context.exit`, else None
+    # From the narrow to the wide: this is a ClickException, OptionError a PipelineError, BrokenPipeError an OSError.
     except click.NoSuchOption as error:
         hint = "" if error.possibilities else f" ({_BEGINS_WITH_A_DASH})"
         click.UsageError(printable(f"{error.format_message()}{hint}"), error.ctx).show()

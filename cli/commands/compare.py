@@ -98,5 +98,6 @@ def command(
     with progress_listener("compare", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.compare(store_place, names, options, listener=listener)
     for note in comparison_notes(result):
+        # With --json, stdout has the JSON alone.
         (say if as_json else show)(note)
     print_json(result.to_dict()) if as_json else print_comparison(result)

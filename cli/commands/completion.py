@@ -26,5 +26,6 @@ def command(shell: str, as_json: bool) -> None:
     """
     found = get_completion_class(shell)
     assert found is not None  # click has all three
+    # The variable is that which `main` looks for: click would take one of its own from the name of the program.
     script = found(fda, {}, "fda", VARIABLE).source()
     print_json({"shell": shell, "script": script}) if as_json else click.echo(script, nl=False)

@@ -35,4 +35,5 @@ def command(place: str | None, as_json: bool, progress: bool) -> None:
     with progress_listener("doctor", progress, after_seconds=PATIENCE_SECONDS) as listener:
         result = fda.doctor(place, listener=listener)
     print_json(result.to_dict()) if as_json else print_checks(result)
+    # After the output: a script may read the JSON and the code.
     click.get_current_context().exit(DONE if result.is_fit else FAILED)

@@ -128,6 +128,7 @@ def _encode_options(function: Callable[..., None]) -> Callable[..., None]:
             splits=tuple(splits),
             alpha=None if alpha is None else AlphaSource(alpha),
             pooling=None if pooling is None else Pooling(pooling),
+            # Not popped: `encoder_options` takes it too, for random weights.
             seed=others["seed"],
             compiled=others.pop("compiled"),
             **{name: others.pop(name) for name in (*names, "device", "batch_frames")},
@@ -172,6 +173,7 @@ def command(
             result = fda.encode(store_place, options, model, run=run, listener=listener)
     if is_dry:
         print_json(preview.to_dict()) if as_json else print_preview(preview)
+        # As the run itself would end: with --overwrite, what is refused is removed first.
         click.get_current_context().exit(FAILED if preview.is_refused and not run.overwrite else DONE)
     print_json(result.to_dict()) if as_json else _print(result)
 

@@ -39,4 +39,5 @@ def command(store_place: str, max_failed: Limit, wait: bool, progress: bool, as_
     if not result.is_done:
         say("not done: run the parts that made them again, and then this")
         click.get_current_context().exit(FAILED)
+    # Pending comes before failed: the share of failures is known only when all parts are there.
     exit_by_failures(finalised.tally, max_failed)

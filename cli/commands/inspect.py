@@ -59,6 +59,7 @@ _CHOICES = (
     click.option(
         "--failed",
         type=_CountOrAll(),
+        # With `flag_value`, click takes the option with a value and without one.
         is_flag=False,
         flag_value=str(FAILED_BY_DEFAULT),
         metavar="[N]",
@@ -128,10 +129,12 @@ def _inspect_options(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         names = ("worst_rank", "emptiest", "fullest", "camera", "failed", "random")
         fields = {name: others.pop(name) for name in (*names, "features", "num_frames", "attention", "device")}
+        # The seed is left for `known_encoder_options`.
         options = InspectOptions(
             video_ids=others.pop("video_ids"), seed=others["seed"], splits=tuple(splits), masks=tuple(masks), **fields
         )
         if page is None and sheet is None:
+            # Only if neither is named: whoever names one wants no other file.
             page, sheet = Path(DEFAULT_PAGE), Path(DEFAULT_SHEET)
         function(options=options, files=InspectFiles(page, sheet, overwrite), **others)
 

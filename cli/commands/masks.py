@@ -72,6 +72,7 @@ def command(
     of the videos for which each kind was picked. --against adds a table of the overlap with another mask set: the mean
     over videos of the intersection over the union, of precision and of recall.
     """
+    # By the same function as in `fda preprocess`: equal flags give an equal mask set.
     options = named_masks(flags)
     with progress_listener("masks", progress) as listener:
         result = fda.make_masks(store_place, name, options, against=against, run=run, listener=listener)
@@ -98,6 +99,7 @@ def _print_overlaps(overlaps: Sequence[MaskOverlap]) -> None:
 def print_masks(result: MasksResult) -> None:
     """The table of a mask set, and how fast it was made."""
     columns = ["split", "videos with masks", "coverage", "empty", "full", "camera moves"]
+    # Columns that would have dashes alone are left out.
     is_compensated = any(split.num_unregistered_pairs is not None for split in result.splits)
     if is_compensated:
         columns.append("pairs not registered")
@@ -123,6 +125,7 @@ def print_masks(result: MasksResult) -> None:
             known = plural(split.num_camera_known, "video")
             say(f"{split.split}: whether the camera moves is known for {known}")
     made = result.num_videos_made
+    # Of a run that found all there, a speed would be none.
     if result.num_shards_made:
         say(f"{plural(made, 'video')} in {result.seconds:.1f} s: {made / result.seconds:.1f} videos/s")
     if result.overlaps:

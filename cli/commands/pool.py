@@ -112,6 +112,7 @@ def _pool_options(function: Callable[..., None]) -> Callable[..., None]:
         names = ("features", "to", "train_split", "val_split", "captions", "seed", "device", "overwrite", "yes")
         try:
             temporal = TemporalOptions(**{name: others.pop(name) for name in of_training})
+        # An error of the encoders, which knows of no command line: here it is wrong usage.
         except SettingError as error:
             raise click.UsageError(str(error)) from error
         options = PoolOptions(

@@ -57,6 +57,7 @@ def command(
         raise click.UsageError("--overwrite is for the page of --html")
     files = SearchFiles(html, overwrite)
     if model is not None and not any(query.kind in (QueryKind.TEXT, QueryKind.IMAGE) for query in queries):
+        # Told, not refused: the flags may come from a --config file.
         say("no model is needed: queries by --video and --caption take vectors of the store")
     with progress_listener("search", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.search([store_place, *also], queries, options, files, model=model, listener=listener)

@@ -89,6 +89,7 @@ def command(stores: tuple[str, ...], options: ServeOptions, model: ModelSource |
     Queries in words need the model that made the features: it is loaded from where `fda encode` found it, unless
     --checkpoint, or --model and --pretrained, say otherwise. Ctrl-C ends it.
     """
+    # Without a bar: it runs until Ctrl-C.
     result = fda.serve(stores, options, model=model, listener=say_event)
     say(f"fda serve has ended: {plural(result.num_requests, 'request')} answered, nothing was changed")
     if as_json:

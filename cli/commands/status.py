@@ -46,6 +46,7 @@ def command(store_place: str, list_failures: bool, progress: bool, as_json: bool
         result = fda.status(store_place, listener=listener)
     status, manifest = result.status, result.manifest
     for claim in result.claims:
+        # On stderr, as warnings are: with --json too.
         say(f"claimed by {claim}")
     for sentence in status.damaged:
         say(f"warning: {sentence}")
@@ -103,6 +104,7 @@ def _masks_line(split: str, stage: StageStatus) -> str:
 def _feature_cells(features: FeatureStatus) -> list[str]:
     made_with = features.made_with
     model, masks = made_with.get("model"), made_with.get("masks")
+    # `made_with` is JSON that anybody may have edited: what is not there is a question mark, not an error.
     model, masks = (value if isinstance(value, Mapping) else {} for value in (model, masks))
     pooled, pooling = made_with.get("pooled"), str(made_with.get("pooling", "?"))
     if isinstance(pooled, Mapping):
@@ -129,6 +131,7 @@ def _run_cells(run: PastRun) -> list[str]:
 
 
 def _cells(stage: StageStatus) -> list[str]:
+    # A stage over captions has none.
     over_videos = bool(stage.outcomes)
     num_videos = sum(stage.outcomes.values())
     per_video = stage.bytes_per_video

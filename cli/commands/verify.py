@@ -52,6 +52,7 @@ def _print(result: VerifyResult) -> None:
     for (split, stage), number in found.pending.items():
         show(f"pending: {plural(number, 'shard')} of {stage} of split {split!r}")
     counts = ", ".join(f"{number:,} {kind}" for kind, number in found.counts.items()) or "nothing found"
+    # With --quick nothing is read.
     rate = f", {found.num_bytes_read / 2**20 / max(seconds, 1e-9):,.0f} MiB/s" if found.num_bytes_read else ""
     show(
         f"{plural(found.num_files, 'file')}, {found.num_bytes_read / 2**20:,.1f} MiB of data read in {seconds:.1f} s"

@@ -68,9 +68,11 @@ def _split_off_source(given: dict[str, Any]) -> tuple[ModelSource | None, dict[s
     """The model that the flags say, None without any of them; and the other flags."""
     names = ("model", "pretrained", "alpha_checkpoint", "activation")
     fields = {name: given.pop(name) for name in names}
+    # A command that needs the seed for more has read it before, in a decorator outside this one.
     checkpoint, seed = given.pop("checkpoint"), given.pop("seed")
     if checkpoint is not None:
         try:
+            # It refuses flags that contradict a checkpoint, which has its model and weights.
             return ModelSource(checkpoint=checkpoint, **{name: one for name, one in fields.items() if one}), given
         except ModelError as error:
             raise click.UsageError(str(error)) from error

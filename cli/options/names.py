@@ -38,6 +38,7 @@ def _store_typed(ctx: click.Context) -> str | None:
     if ctx.params.get("store_place"):
         return str(ctx.params["store_place"])
     arguments = [one.name for one in ctx.command.params if isinstance(one, click.Argument)]
+    # What click has left unparsed stands in the order of the arguments.
     typed = dict(zip(arguments, ctx.args, strict=False))
     return typed.get("store_place")
 

@@ -149,6 +149,7 @@ def search_options(function: Function) -> Callable[..., None]:
             filters=filters,
             approximate=others.pop("approximate"),
         )
+        # Texts first, then pictures and ids: the order of the answers, as click does not keep that of the flags.
         queries = [Query(text) for text in (*texts, *(line for file in files for line in _lines(file)))]
         for kind in (QueryKind.IMAGE, QueryKind.VIDEO, QueryKind.CAPTION):
             queries += [Query(value, kind) for value in others.pop(str(kind))]
@@ -168,4 +169,5 @@ def _lines(file: IO[str]) -> list[str]:
     content = file.read(MAX_QUERIES_BYTES + 1)
     if len(content) > MAX_QUERIES_BYTES:
         raise InputError(f"{file.name} has more than {MAX_QUERIES_BYTES / 2**20:.0f} MiB of queries: split it")
+    # At line feeds alone: `splitlines` would also cut at separators inside a caption, such as U+2028.
     return [line.strip() for line in content.removeprefix("\ufeff").split("\n") if line.strip()]

@@ -20,6 +20,7 @@ def parsed_settings(settings: Sequence[str]) -> dict[str, object]:
         if not separator:
             raise click.BadParameter(f"{setting!r} is not of the form KEY=VALUE", param_hint="--set")
         try:
+            # `true`, `3e-6` and `[1, 2]` are JSON and TOML alike, so that a value is written as in the preset.
             values[key.strip()] = json.loads(text)
         except ValueError:
             values[key.strip()] = text

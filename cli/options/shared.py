@@ -39,6 +39,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"{value}: {error}", ctx, param) from error
     name = ctx.command.name or ""
+    # Kept for `run_options`: which of them is used is known only with --cluster.
     ctx.meta[CLUSTER_TABLES] = _cluster_tables(ctx, param, value, tables.pop("cluster", {}))
     unknown_tables = sorted(set(tables) - set(COMMANDS))
     if unknown_tables:
@@ -87,10 +88,12 @@ def _take_defaults(ctx: click.Context, param: click.Parameter, table: Mapping[st
             close = get_close_matches(key.replace("_", "-"), by_key)
             meant = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
             raise click.BadParameter(f"{where} has no option {key!r}{meant}", ctx, param)
+        # click would cut 7.9 to 7.
         if isinstance(entry, float) and isinstance(by_key[key.replace("_", "-")].type, click.types.IntParamType):
             raise click.BadParameter(f"{where} {key} must be a whole number, got {entry}", ctx, param)
     named = {key: by_key[key.replace("_", "-")] for key in table}
     given = {one.name: _entry(ctx, param, one, f"{where} {key}", table[key]) for key, one in named.items()}
+    # Options that are read later take their defaults from here, which is why those of files and presets are eager.
     ctx.default_map = {**(ctx.default_map or {}), **given}
 
 
@@ -135,6 +138,7 @@ def _configure_logging(ctx: click.Context, param: click.Parameter, value: int) -
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
     for name in ("botocore", "aiobotocore", "s3fs", "fsspec"):
         logging.getLogger(name).setLevel(logging.WARNING)  # asked for more, they print tokens and signatures
+    # `force`: a library that was imported before may have set up its own.
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
 
 
@@ -181,6 +185,7 @@ progress_option = click.option(
 
 def add_options(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
     """Add several options, which `--help` lists in this order."""
+    # Decorators apply from the last to the first.
     for option in reversed(options):
         function = option(function)
     return function

@@ -81,6 +81,7 @@ def source_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def with_options(**given: Any) -> None:
+        # Every field has a flag of its name.
         how = SourceOptions(**{one.name: given.pop(one.name) for one in fields(SourceOptions)})
         function(how=how, **given)
 

@@ -78,6 +78,7 @@ def run_options(overwrite_help: str, yes_help: str) -> Callable[[Callable[..., N
 def _cluster(kind: str | None) -> ClusterOptions | None:
     if kind is None:
         return None
+    # Without a --config file there are no settings, and the batch system's own defaults hold.
     return ClusterOptions(kind, click.get_current_context().meta.get(CLUSTER_TABLES, {}).get(kind, {}))
 
 

@@ -28,6 +28,7 @@ def comparison_notes(result: Comparison) -> Iterator[str]:
                 f"{plural(one.num_captions_left_out, 'caption')}"
             )
     for number, other in enumerate(result.sets):
+        # Another model is what people compare; other clips or masks are mostly a mistake.
         if inputs := [one.key for one in result.unlike if one.is_input and one.differs(number)]:
             yield f"OTHER CLIPS OR MASKS than those of {first!r} made {other.name!r}: {listed(inputs)}"
 

@@ -32,6 +32,7 @@ def print_checks(result: DoctorResult) -> None:
         console.print(Text(group, style="bold"))
         for one in checks:
             for line in _lines(one, widest, console) if is_terminal else [_line(one, widest)]:
+                # Lines are wrapped here already, with an indent: rich would wrap them again without.
                 console.print(line, soft_wrap=True)
     counts = Counter(one.state for one in result.checks)
     show(f"{', '.join(f'{counts[state]} {state}' for state in State if counts[state])} in {result.seconds:.1f} s")

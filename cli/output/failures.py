@@ -20,6 +20,7 @@ FAILURES_SHOWN = 20
 
 def exit_by_failures(tally: Tally, max_failed: Limit) -> None:
     """End the command: with another exit code where videos are pending, or more failed than the user allows."""
+    # Before the limit: what the machine stopped is no failure of a video, and the next run decodes it.
     if tally.pending:
         click.get_current_context().exit(FAILED)
     failed, limit = len(tally.failures), max_failed(tally.num_videos)

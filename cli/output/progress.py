@@ -81,6 +81,7 @@ def progress_listener(title: str, shown: bool, *, after_seconds: float = 0.0) ->
     if not shown:
         yield say_event
         return
+    # A bar needs a terminal that it can draw over.
     if not console.is_interactive:
         yield LineListener(title)
         return
@@ -115,6 +116,7 @@ class LateListener:
                 return
             self._listener = self._begin()
             for earlier in self._heard:
+                # All at once: the bar appears with what is done already.
                 self._listener(earlier)
             return
         self._listener(event)
@@ -231,4 +233,5 @@ class BarListener:
 
     def _start_clock(self) -> None:
         """The work begins only now: what it took to start the workers is no part of any rate."""
+        # What is complete from earlier runs stays on the bar; the clock starts again.
         self._progress.reset(self._task, completed=int(self._progress.tasks[0].completed))

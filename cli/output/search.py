@@ -59,6 +59,7 @@ def _room(rows: Sequence[Sequence[str]]) -> int:
     """Letters of a caption that fit beside these columns, with the blanks of a table."""
     if not sys.stdout.isatty():
         return MOST_LETTERS
+    # The blanks of `_Look.AIRY` in `cli.output.tables`, of these columns and the caption's.
     taken = sum(max(map(len, column)) for column in zip(*rows, strict=True)) + 3 * (len(rows[0]) + 1) + 1
     return max(LEAST_LETTERS, min(MOST_LETTERS, shutil.get_terminal_size().columns - taken))
 

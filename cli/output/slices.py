@@ -63,5 +63,6 @@ def _is_marked(one: SliceScore) -> bool:
 
 def _few_static(families: tuple[FamilyScores, ...]) -> str:
     """A mark where the gap rests on few queries."""
+    # Captions of which it is not known are in neither side of the gap.
     static = [one for family in families if family.name == "static" for one in family.slices if one.name != "unknown"]
     return f" {FEW_MARK}" if any(map(_is_marked, static)) else ""

@@ -97,6 +97,7 @@ def print_table(
     console.print(Text(printable(title), style="bold"), soft_wrap=True)
     for look in (_Look.AIRY, _Look.DENSE):
         parts = _parts(first, others, console.width, look)
+        # The airy look only if one table holds all; otherwise the loop ends with the dense one, whatever it gives.
         if parts is not None and len(parts) == 1:
             break
     if parts is None or len(others) < 2 * len(parts) > 4:  # many tables of hardly a column each

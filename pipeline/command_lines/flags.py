@@ -50,6 +50,7 @@ def frame_flags(options: Mapping[str, JSON]) -> list[str]:
     sampling = mapping_at(options, "sampling")
     flags = flags_of(sampling, {"mode": "uniform"}, {"mode": "sampling"})
     of_eval = mapping_at(options, "eval_sampling")
+    # Only what differs from --sampling, which it follows by default.
     flags += flags_of(
         {name: value for name, value in of_eval.items() if sampling.get(name) != value}, {}, {"mode": "eval-sampling"}
     )

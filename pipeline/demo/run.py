@@ -60,11 +60,13 @@ def demo(
         InputError: The folder has files of the names of the demo's, which it did not write.
     """
     options, place, clock, report = options or DemoOptions(), local_path(folder), RunClock(), Reporter(listener)
+    # A page beside no generated data is somebody's own, and would be replaced at the end.
     if (place / PAGE_NAME).exists() and written_options(place / "data") is None:
         raise InputError(f"{place} contains {PAGE_NAME!r}, which fda did not write: give another folder")
     num_train, num_eval = (QUICK_TRAIN, QUICK_EVAL) if options.quick else (None, None)
     wanted = GenerateOptions(seed=options.seed, num_train=num_train, num_eval=num_eval)
     report.say(f"making videos in {place / 'data'}")
+    # Options may differ from those of an earlier demo here, and only generated files are removed.
     generated = generate(place / "data", wanted, overwrite=True, listener=listener)
     store_place = place / "store"
     report.say("decoding them once: frames and motion masks")
@@ -96,6 +98,7 @@ def demo(
         warnings=tuple(warnings),
     )
     write_demo_page(store_place, result, listener)
+    # Again, now that the page is part of it.
     return replace(result, seconds=clock.seconds)
 
 

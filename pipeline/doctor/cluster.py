@@ -37,6 +37,7 @@ def _jobs() -> Iterator[Check]:
 
 def _batch_systems() -> Iterator[Check]:
     there = {kind: path for kind, command in _SUBMITTING.items() if (path := shutil.which(command))}
+    # Both call it qsub: SGE's own variable tells which it is.
     if "pbs" in there and "SGE_ROOT" in os.environ:
         there = {("sge" if kind == "pbs" else kind): path for kind, path in there.items()}
     for kind, path in there.items():

@@ -79,6 +79,7 @@ def _measured(file: IO[bytes]) -> tuple[float, float, float]:
     writing = num_bytes / (time.perf_counter() - began)
     began, num_flushes = time.perf_counter(), 0
     while num_flushes == 0 or time.perf_counter() - began < FLUSHING_SECONDS:
+        # Over what is there, so that the file does not grow and only the flush is measured.
         os.pwrite(file.fileno(), block[:SMALL], num_flushes * SMALL % num_bytes)
         os.fsync(file.fileno())
         num_flushes += 1

@@ -46,6 +46,7 @@ class _Lane:
             return self._ended()
         if isinstance(message, Check):
             return (message,)
+        # None: the first probe has ended, and the time of the next one begins.
         self._probes.pop(0)
         self._began = time.monotonic()
         return ()
@@ -103,6 +104,7 @@ def checks_in_children(lanes: Sequence[Sequence[Probe]], place: str | None, tell
             with selectors.DefaultSelector() as selector:
                 for lane in waiting:
                     selector.register(lane.connection, selectors.EVENT_READ, lane)
+                # Until the first probe hangs, or a child says something.
                 timeout = min(lane.deadline for lane in waiting) - time.monotonic()
                 ready = [key.data for key, _ in selector.select(max(0.0, timeout))]
             now = time.monotonic()

@@ -56,6 +56,7 @@ def check(place: str | None) -> Iterator[Check]:
         found = "runs from its folder and is not installed: what it requires is not known"
         yield Check(GROUP, "fda", State.WARNING, found, remedy=remedy)
         wanted = []
+    # Markers without an extra may still be of another system or Python.
     yield from _required([one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})])
     yield from _extras(wanted)
     yield _browser()
@@ -67,6 +68,7 @@ def too_old(wanted: Requirement, found: str) -> str | None:
     >>> too_old(Requirement("av>=18"), "17.0.1"), too_old(Requirement("av>=18"), "18.0.0")
     ('17.0.1, and fda needs >=18', None)
     """
+    # Otherwise packaging takes no pre-release to be in any range.
     if wanted.specifier.contains(found, prereleases=True):
         return None
     return f"{found}, and fda needs {wanted.specifier}"

@@ -93,6 +93,7 @@ def inspect(
     chosen = choose(view.store, options, masks, ranks, report)
     videos = describe(view.store, chosen, masks, ranks)
     videos = without_many_masks(videos, bool(options.masks), report)
+    # Those up to here: what is warned of while the page is written cannot be at its head.
     notes = report.warnings
     attention = Attention(None, None, "no file is written")
     if files.page is not None or files.sheet is not None:
@@ -117,6 +118,7 @@ def _write(
     """Show each clip on the page and on the sheet at once, so that it is read once and not kept."""
     videos = head.videos
     layouts = [view.splits[one.video.split] for one in videos]
+    # Splits may have frames of other sizes; a card has room for the widest.
     proportion = max(layout.width / layout.height for layout in layouts)
     sheet = None if files.sheet is None else Sheet(view.place, len(videos), proportion)
     report.listener(RunPlanned("videos", len(videos), 0))

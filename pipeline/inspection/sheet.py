@@ -55,6 +55,7 @@ class Sheet:
     def add(self, clip: InspectedClip) -> None:
         """Draw one video, unless the sheet is full."""
         height = sum(row.height + _BETWEEN for row in self._rows)
+        # Once one is left out, all that follow are: otherwise small ones would slip in, out of order.
         if self._num_left_out or height * self.width > _MAX_PIXELS:
             self._num_left_out += 1
             return
@@ -100,6 +101,7 @@ class Sheet:
             return
         height = max(card.height for card in self._cards)
         row = Image.new("RGB", (self.width - 2 * _MARGIN, height), _GROUND)
+        # A last row that is not full leaves its places blank.
         for number, card in enumerate(self._cards):
             row.paste(card, (number * (self._card_width + _BETWEEN), 0))
         self._rows.append(row)

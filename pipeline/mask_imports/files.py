@@ -54,13 +54,16 @@ def read_masks(path: Path, wanted: Sequence[int]) -> Iterator[NDArray[np.bool_ |
         InputError: The file is not of this kind, is damaged, or lacks the mask of a frame.
     """
     with _errors_at(path), zipfile.ZipFile(path) as archive, _member(archive, _MASKS) as masks:
+        # An .npz is a zip of .npy files: each a magic number, a header in text, and then the numbers row by row.
         shape, dtype = _header(masks)
         _check_masks(shape, dtype)
+        # Of frames of the video -> places in the array.
         places = _places(archive, shape[0], wanted)
         num_bytes = shape[1] * shape[2]
         if shape[0] * num_bytes > MAX_BYTES:
             raise InputError(f"the masks are {shape[0] * num_bytes:,} bytes unpacked, more than {MAX_BYTES:,}")
         order = np.argsort(places, kind="stable")
+        # The file is a stream that is unpacked from front to back: there is no going back to an earlier mask.
         if not np.array_equal(order, np.arange(len(places))):
             raise InputError(f"{_FRAME_INDEX!r} is not ascending: sort the masks by it")
         passed = 0
@@ -69,6 +72,7 @@ def read_masks(path: Path, wanted: Sequence[int]) -> Iterator[NDArray[np.bool_ |
             content = _exactly(masks, num_bytes)
             yield _values(content, dtype).reshape(shape[1:])
             passed = place + 1
+        # The rest as well: zipfile checks the sum of all bytes, and only at the end.
         _skip(masks, (shape[0] - passed) * num_bytes)
         masks.read(1)  # at its end, zipfile compares the checksum
 
@@ -132,6 +136,7 @@ def _places(archive: zipfile.ZipFile, num_masks: int, wanted: Sequence[int]) -> 
         shape, dtype = _header(member)
         if shape != (num_masks,) or dtype.kind not in "iu":
             raise InputError(f"{_FRAME_INDEX!r} must be {num_masks} integers, one a mask, got {dtype} of shape {shape}")
+        # `dtype` knows the order of bytes that the file names.
         values = np.frombuffer(_exactly(member, num_masks * dtype.itemsize), dtype)
     place_of = {int(value): place for place, value in enumerate(values)}
     if len(place_of) < num_masks:
@@ -150,6 +155,7 @@ def _values(content: bytes, dtype: np.dtype[np.generic]) -> NDArray[np.bool_ | n
 
 def _skip(member: IO[bytes], num_bytes: int) -> None:
     while num_bytes:
+        # 16 MiB at a time, which are unpacked and dropped.
         num_bytes -= len(_exactly(member, min(num_bytes, 1 << 24)))
 
 

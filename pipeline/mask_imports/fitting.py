@@ -29,6 +29,7 @@ def fitted_mask(mask: NDArray[np.bool_ | np.uint8], size: int, *, soft: bool) ->
         InputError: Levels between 0 and 255 were given for a binary mask.
     """
     levels = _levels(mask, soft=soft)
+    # The same functions as for frames, so that mask and frame agree to the pixel.
     height, width = resized_shape(mask.shape[0], mask.shape[1], size)
     if (height, width) != mask.shape:
         is_smaller = height < mask.shape[0]
@@ -47,6 +48,7 @@ def fitted_clip(masks: Iterable[NDArray[np.bool_ | np.uint8]], out: Masks) -> No
     """
     soft, highest = out.dtype == np.uint8, 0
     for number, mask in enumerate(masks):
+        # Over the whole clip: a single mask with nothing but 0 and 1 may be one of faint motion.
         highest = max(highest, SURE if mask.dtype == np.bool_ else int(mask.max()))
         out[number] = fitted_mask(mask, out.shape[1], soft=soft)
     if soft and highest == 1:
@@ -61,6 +63,7 @@ def _levels(mask: NDArray[np.bool_ | np.uint8], *, soft: bool) -> NDArray[np.uin
     if soft:
         return levels
     found = set(np.unique(levels).tolist())
+    # Two values are binary, whether they were saved as 0 and 1 or as 0 and 255.
     if found not in _TWO_VALUES:
         raise InputError(
             f"the masks have levels between 0 and 255, such as {sorted(found - {0, 1, SURE})[0]}: they are soft "

@@ -78,6 +78,7 @@ def import_masks(
             confirm_stale(features_from_masks(claimed, [name]), name, report, yes=run.yes)
             announce(mask_set_files(claimed, name), claimed.place, report, yes=run.yes)
             remove_own(claimed.folder, mask_set_files(claimed, name))
+        # Under the claim, and after what --overwrite removes: no other run can make such a set in between.
         check_origin(claimed, name, is_imported=True)
         made_by = {"options": options.identity()}
         create_mask_arrays(claimed, name, made_by, soft=options.soft, command="fda import-masks")
@@ -93,6 +94,7 @@ def _check_files(store: Store, source: Path, options: MaskImportOptions, run: Ru
         InputError: There are some.
         ShardIncompleteError: Some shard has no frames.
     """
+    # One listing, instead of a question for each video.
     there = {path.name for path in source.iterdir() if path.suffix == ".npz"}
     shards = run.partition.take(store.all_shards())
     phase = Phase("records", len(shards), report.hear)
@@ -111,6 +113,7 @@ def _check_files(store: Store, source: Path, options: MaskImportOptions, run: Ru
     if missing:
         report.warn(f"{plural(len(missing), 'video')} without a file get empty masks: {listed(missing)}")
     others = sorted(there - wanted.keys())
+    # Part of a store: files of the other parts are no mistake.
     if others and run.partition == WHOLE:
         report.say(f"{plural(len(others), 'file')} of {source} are of no video of the store: {listed(others)}")
 
@@ -124,6 +127,7 @@ def _check_same_files(store: Store, source: Path, name: str, run: RunOptions) ->
     for _, (record,) in committed_of_each(store, run.partition.take(store.all_shards()), [masks_stage(name)]):
         for outcome in () if record is None else record.outcomes:
             path = source / mask_file_name(outcome.video_id)
+            # A file that is gone is no contradiction: its masks are in the store already.
             if not outcome.filled or not path.is_file() or outcome.source_bytes == path.stat().st_size:
                 continue
             was = "no file" if outcome.source_bytes is None else f"a file of {outcome.source_bytes:,} bytes"

@@ -56,6 +56,7 @@ def import_shard(task: MaskImportTask, tell: Tell) -> Shard:
     """
     store, shard = Store.open(task.folder), task.shard
     require_committed(store, shard, FRAMES_STAGE)
+    # (videos, t): which frame of the video is in each slot, -1 where there is none.
     frame_index, inputs = read_frame_index(store, shard)
     layout = store.layout(shard.split)
     shape = (*frame_index.shape, layout.height, layout.width)
@@ -93,7 +94,8 @@ def _imported(
     else:
         reason = NO_FILE
     shown = moving(masks[: len(wanted)])
-    areas = shown.sum(axis=(1, 2))
+    areas = shown.sum(axis=(1, 2))  # (t, h, w) -> (t,)
+    # OpenCV counts the ground as a component.
     components = [cv2.connectedComponents(mask.astype(np.uint8))[0] - 1 for mask in shown]
     return VideoOutcome(
         video_id=outcome.video_id,

@@ -23,6 +23,7 @@ def templates_of(package: str) -> jinja2.Environment:
     """
     own, shared = jinja2.PackageLoader(package), jinja2.PackageLoader("pipeline.pages")
     return jinja2.Environment(
+        # A package's own templates first; those of others only by their prefix, so that no name is taken by accident.
         loader=jinja2.ChoiceLoader([own, jinja2.PrefixLoader({"pages": shared})]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,

@@ -53,7 +53,9 @@ PAGE = Colours(INK, DIM, LINE, SERIES)
 PAPER = Colours("#1b1d21", "#5b616b", "#d9dce1", ("#0a58a8", "#c00072", "#2f7d32", "#a15c00"))
 """Of files, on white."""
 _SETTINGS: dict[Any, Any] = {
+    # Texts as texts, and not as outlines of letters: they can be searched and read aloud.
     "svg.fonttype": "none",
+    # Ids of clip paths are hashed with a salt that is random unless it is set: other bytes in every run.
     "svg.hashsalt": "fda",
     "font.size": 11.0,
     "axes.titlesize": 11.0,
@@ -130,6 +132,7 @@ def svg_of(figure: Figure, name: str, alt: str) -> Markup:
     figure.savefig(content, format="svg", metadata=nothing, transparent=True)
     root = ElementTree.fromstring(content.getvalue())
     root.remove(root[0])  # a style for all elements, and so for those of the page
+    # matplotlib gives an id to everything; only those that something refers to are kept.
     used = {value.removeprefix("#") for one in root.iter() for value in _references(one)}
     for one in root.iter():
         _adapt(one, name, used)
@@ -147,6 +150,7 @@ def _references(one: ElementTree.Element) -> Iterator[str]:
 
 def _adapt(one: ElementTree.Element, name: str, used: set[str]) -> None:
     """Rename what the ids of two figures would clash in, and take the page's colours and font."""
+    # Inside HTML there are no namespaces: `{http://www.w3.org/2000/svg}path` is `path`.
     one.tag = _PREFIX.sub("", one.tag)
     for key, value in list(one.attrib.items()):
         del one.attrib[key]
@@ -159,6 +163,7 @@ def _adapt(one: ElementTree.Element, name: str, used: set[str]) -> None:
             value = value.replace("#", f"#{name}-")
         elif key == "style":
             value = re.sub(r"font-family: [^;]*;?", "", value)
+            # Exactly the stand-ins of `_OF_PAGE`: a colour of another kind here is a KeyError, and a bug.
             value = re.sub(r"#(?:0[0-7]){3}", lambda found: _OF_PAGE[found[0]], value)
         elif key == "d":
             value = " ".join(value.split())

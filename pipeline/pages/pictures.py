@@ -47,6 +47,7 @@ def highlighted(frame: NDArray[np.uint8], mask: Masks) -> NDArray[np.uint8]:
     By a soft mask, each pixel is lit as much as it is likely to move.
     """
     dark = frame // 3
+    # 16 bits: 255 * 255 does not fit into 8. (h, w) -> (h, w, 1), for all three colours.
     light = (frame - dark) * levels(mask)[..., None].astype(np.uint16) // SURE
     return outlined((dark + light).astype(np.uint8), mask)
 
@@ -86,6 +87,7 @@ def encoded(picture: NDArray[np.uint8], kind: Literal[".png", ".jpg"] = ".png", 
         quality: Of JPEG, 1..100.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == ".jpg" else []
+    # OpenCV takes blue first.
     done, content = cv2.imencode(kind, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise ValueError(f"cannot encode a picture of shape {picture.shape} as {kind}")
@@ -135,4 +137,5 @@ def joined(pictures: Sequence[NDArray[np.uint8]], grey: int = 128) -> NDArray[np
     """
     line = np.full((len(pictures[0]), GAP, 3), grey, np.uint8)
     parts = [part for picture in pictures for part in (line, picture)]
+    # Without the line before the first picture.
     return np.concatenate(parts[1:], axis=1)

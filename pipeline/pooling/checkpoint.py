@@ -44,6 +44,7 @@ def best_epoch(epochs: Sequence[PoolingEpoch]) -> int:
     >>> best_epoch([PoolingEpoch(0, None, 50.0, 3.0), PoolingEpoch(1, 1.0, 50.0, 2.0), PoolingEpoch(2, 0.9, 50.0, 2.0)])
     1
     """
+    # `max` keeps the first of equal ones.
     return max(epochs, key=lambda one: (one.validation_r1, -one.validation_mean_rank)).epoch
 
 
@@ -65,6 +66,7 @@ class PoolingHistory:
     @property
     def best(self) -> PoolingEpoch:
         """The epoch whose weights are kept."""
+        # The list begins with epoch 0, the untrained one, so that places are numbers of epochs.
         return self.epochs[self.best_epoch]
 
 

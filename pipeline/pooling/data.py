@@ -36,6 +36,7 @@ class Part:
 
     def of(self, rows: Sequence[int]) -> Part:
         """Some of the videos, with their captions."""
+        # Old row -> new row: `truth` points into the videos that are kept.
         features, place = self.features, {row: number for number, row in enumerate(rows)}
         kept = [number for number, row in enumerate(features.truth.tolist()) if row in place]
         some = replace(
@@ -80,6 +81,7 @@ def parts_of(store: Store, options: PoolOptions) -> TrainingParts:
     train = _read(store, options.features, options.train_split)
     val_split = val_split_of(store, options)
     if val_split is None:
+        # Only videos with captions are drawn from, sorted, so that the draw depends on the seed alone.
         rows, held_out = hold_out(sorted(train.captions), options.hold_out_share, options.seed)
         val, train = train.of(held_out), train.of(rows)
         validation = held_out_words(options.hold_out_share, options.train_split, "val")
@@ -102,6 +104,7 @@ def val_split_of(store: Store, options: PoolOptions) -> str | None:
 
 def _read(store: Store, name: str, split: str) -> Part:
     try:
+        # However many videos are missing: to train on the others is not to claim a number.
         features = scorable_features(store, name, split, ALL)
     except NotInStoreError as error:
         raise NotInStoreError(f"a temporal transformer is trained on cached features of frames: {error}") from error

@@ -139,6 +139,7 @@ def pool_features(
     splits = _splits(opened, options)
     if options.overwrite:
         trained.confirm_removal(yes=options.yes)
+        # Refused before the store is claimed; what is there is looked up again under the claim.
         confirm(_written(opened, options, splits), opened.place, yes=options.yes)
     identity = _identity(opened, options)
     asked_for = {"features": options.to, "source": options.features, "checkpoint": str(folder), "splits": list(splits)}
@@ -156,6 +157,7 @@ def pool_features(
             announce(files, opened.place, report, yes=options.yes)
             remove_own(claimed, files)
         trained.is_of(identity)  # refuses a folder of other inputs
+        # The history is written last: with it, these weights are final, and only shards may be pending.
         ended = read_history(folder)
         history = pooling.train(identity, report.hear) if ended is None else ended
         result = PoolResult(
@@ -209,6 +211,7 @@ def _identity(store: Store, options: PoolOptions) -> dict[str, JSON]:
     return {
         "pooling": POOLING,
         "trained_on": options.features,
+        # The features count by their digest below, whatever versions made them.
         "made_with": {key: value for key, value in made_with.items() if key != "software"},
         "features_sha256": inputs_digest(store, options),
         "options": json.loads(json.dumps(chosen)),
@@ -234,6 +237,7 @@ class _Pooling:
         options = self.options
         num_frames, dim = stored_spec(self.store, options.features, options.train_split, "frame").item_shape
         shape = TemporalShape(dim, num_frames, options.temporal.layers)
+        # One step: it is only applied, and its schedule of learning rates is not used.
         trainer = TemporalTrainer(shape, options.temporal, 1, options.seed, options.device)
         trainer.load_weights(self.folder / WEIGHTS_FILE)
         made_by = self._made_by(history)
@@ -256,6 +260,8 @@ class _Pooling:
         self, split: str, trainer: TemporalTrainer, made_by: Mapping[str, JSON], listener: Listener
     ) -> SplitPooled:
         store, source, name = self.store, self.options.features, self.options.to
+        # Splits may differ in their number of frames: the transformer interpolates its positions between those of
+        # training.
         frame_spec = stored_spec(store, source, split, "frame")
         attributes = {**features_made_with(store, source, split), "pooling": POOLING, "pooled": dict(made_by)}
         dtypes = stored_dtypes(store, source, split)
@@ -288,12 +294,16 @@ class _Pooling:
     ) -> int:
         """Pool and commit the videos of a shard; returns how many there are not."""
         store, stage = self.store, features_stage(self.options.features, "video")
+        # Before the frames are read: if the source is rebuilt meanwhile, the digests are of the old one, and this is
+        # stale.
         digests = input_digests(store, shard, [stage])
         record = require_committed(store, shard, stage)
         frame = reader.frames(shard)
         slots = [outcome.row - shard.start for outcome in record.outcomes if outcome.filled]
+        # (videos, dim) of (videos, frames, dim); NaN is a video that failed.
         video = np.full((shard.num_rows, frame.shape[2]), np.nan, np.float32)
         if slots:
+            # Features that were imported without frames have NaN there.
             if np.isnan(frame[slots]).all(axis=(1, 2)).any():
                 raise InputError(f"features {self.options.features!r} have no frames of some videos of {shard.split!r}")
             made = trainer.pooled(frame[slots])

@@ -62,8 +62,10 @@ def train_pooling(
     else:
         pool_folder(folder).write_run(identity)
     listener(RunPlanned("steps", num_steps, min(trainer.num_done, num_steps)))
+    # Epoch 0 is in the list as well.
     while len(epochs) <= temporal.epochs and not _has_stopped(epochs, temporal.patience):
         number = len(epochs)
+        # Epoch 0 only validates: untrained, the transformer adds nothing, and is unit-mean pooling.
         mean_loss = _epoch(trainer, train, number, options, listener) if number else None
         epochs.append(_validated(trainer, val, number, mean_loss))
         # Weights before the state: a kill between the two repeats this epoch, which then writes the same weights.
@@ -77,6 +79,7 @@ def train_pooling(
         num_train_videos=len(train.captions),
         num_val_videos=len(val.captions),
         validation=parts.validation,
+        # Read back from the file, so that the digest is that of what is on disk.
         weights_sha256=trainer.load_weights(folder / WEIGHTS_FILE),
         training=parts.record.to_dict() if parts.record.trained.num_videos else None,
     )
@@ -94,12 +97,14 @@ def _epoch(trainer: TemporalTrainer, train: Part, number: int, options: PoolOpti
         listener(StepDone(number, loss, options.temporal.lr, len(batch)))
         losses.append(loss)
         sizes.append(len(batch))
+    # The last batch may be smaller.
     return float(np.average(losses, weights=sizes))
 
 
 def _batches(train: Part, number: int, options: PoolOptions) -> Iterator[Batch]:
     texts = {row: [train.texts[caption] for caption in of_video] for row, of_video in train.captions.items()}
     drawn = BatchOptions(captions=options.captions, same_video="together")
+    # By the number of the epoch: a run that resumes draws the same batches without having drawn those before.
     rng = generator(Stream.EPOCH, options.seed, number)
     yield from draw_epoch(texts, options.temporal.batch_size, drawn, rng)
 

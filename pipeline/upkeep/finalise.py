@@ -53,6 +53,7 @@ def finalise(store: Store, listener: Listener = ignore_events) -> Finalised:
         is_frames = stage == FRAMES_STAGE
         num_shards += len(shards) if is_frames else 0
         missing = []
+        # Outcomes of frames alone are counted; of other stages it is enough that there is a record.
         found = committed_of_each(store, shards, [stage], num_with_outcomes=int(is_frames))
         for shard, (record,) in phase.each(found):
             if record is None:

@@ -53,6 +53,7 @@ def find_removal(
     for kind, names, known in (
         ("masks", masks, _set_names(files, "masks")),
         ("features", features, _set_names(files, "features")),
+        # Splits that are in the manifest no more, and of which a killed removal left files.
         ("split", splits, dict.fromkeys([*store.manifest.splits, *(own.split for own in files if own.split)])),
     ):
         for name in names:

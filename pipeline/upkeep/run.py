@@ -165,6 +165,7 @@ def status(store: str | PathLike[str], *, listener: Listener = ignore_events) ->
         StoreFormatError: Another version made it.
     """
     opened = Store.open(store)
+    # Claims last: a run that ends while the records are read is not told as one that is writing.
     return StatusResult(opened.place, opened.manifest, store_status(opened, listener), claims_on(opened.folder))
 
 
@@ -258,6 +259,7 @@ def remove(
         return RemoveResult(opened.place, find_removal(opened, **names), is_removed=False)
     with claim_on(opened.folder, Job("remove", [ANY_STAGE]), RunOptions(wait=wait), report) as folder:
         claimed = Store.open(folder)
+        # Under the claim: what another run wrote before it ended is found as well.
         removal = find_removal(claimed, **names)
         remove_from(claimed, removal, listener)
     return RemoveResult(opened.place, removal, is_removed=True)

@@ -123,6 +123,7 @@ def store_status(store: Store, listener: Listener = ignore_events) -> StoreStatu
                 stage,
                 shards,
                 phase.each(judged_of_each(store, shards, [stage])),
+                # In other stages a video fails because its frames have: it is not told again.
                 failures if stage == FRAMES_STAGE else [],
                 damaged,
             )
@@ -130,6 +131,7 @@ def store_status(store: Store, listener: Listener = ignore_events) -> StoreStatu
         ]
         frames = committed_of_each(store, store.shards(split), [FRAMES_STAGE], num_with_outcomes=0)
         for shard, (record,) in phase.each(frames):
+            # Of shards that are not complete: videos whose decoding was stopped have a record of their own.
             pending += () if record is not None else pending_videos_of(store, shard)
         names = feature_names(store, split)
         features = tuple(_feature_status(store, name, split, damaged, phase) for name in names)
