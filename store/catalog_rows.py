@@ -87,6 +87,7 @@ class CatalogRows:
     def first(self, counts: Mapping[str, int]) -> Self:
         """The first rows of some splits, in the order of these: each has so many."""
         spans = {split: self.spans.get(split, range(0))[:count] for split, count in counts.items()}
+        # Without splits that have no rows, which a file cannot show either.
         return type(self)(self.file, {split: span for split, span in spans.items() if span})
 
     def of(self, split: str, start: int = 0, stop: int | None = None) -> pa.Table:

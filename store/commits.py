@@ -181,6 +181,7 @@ class CommitRecord:
                 raise ValueError(f"it is of {place!r:.200} and {stage!r:.100}")
             shard = Shard(**place)
             numbers = (shard.index, shard.start, shard.stop)
+            # Rows are integers of 64 bits in all tables and arrays.
             if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
                 raise ValueError(f"its rows are {shard!r:.200}")
             digest = hashlib.sha256(content).hexdigest()

@@ -315,6 +315,7 @@ class _CompletionCheck:
             return self._store.folder.num_bytes(name)
         array = name.rpartition("/")[0]
         with self._lock:
+            # Listed under the lock: threads that need the same array wait for one listing.
             if array not in self._sizes:
                 self._sizes[array] = FileSizes.of(self._store.folder.walk(array))
             size = self._sizes[array].get(name)

@@ -89,6 +89,7 @@ def stored_spec(store: Store, name: str, split: str, part: str) -> ArraySpec:
         StoreFormatError: The array has another shape or type than a feature set of this store has.
     """
     its_name, array = features_name(name, split, part), open_features(store, name, split, part)
+    # An array of single numbers has one axis.
     dim = array.shape[-1] if len(array.shape) > 1 else 1
     specs = [*_clip_specs(store, name, split, dim, FLOAT32), *_text_specs(store, name, split, dim, FLOAT32)]
     spec = next(spec for spec in specs if spec.name == its_name)
@@ -123,6 +124,7 @@ def features_name(name: str, split: str, part: str) -> str:
     >>> features_name("mine", "test", "video")
     'features.zarr/mine/test/video'
     """
+    # Without a part, the folder of the split.
     return f"features.zarr/{name}/{split}/{part}".rstrip("/")
 
 
@@ -143,6 +145,7 @@ def _clip_specs(
         dtype="float32",
         fill_value=np.nan,
         shard_rows=rows,
+        # One chunk a shard, on which `store.open_features` relies: a file is its values and an end of fixed size.
         chunk_rows=rows,
         dimensions=("video", "dim"),
     )

@@ -141,10 +141,12 @@ def write_clip_features(
     """
     cosines = features.alpha_cosine
     if cosines is None:
+        # Nothing but the fill value: no file is written.
         cosines = np.full(shard.num_rows, np.nan, dtype=np.float32)
     specs = feature_specs(store, name, shard.split, "video", features.video.shape[-1], features.dtypes)
     parts = (features.video, features.frame, cosines)
     contents = {
+        # int8 is float32 here: its codec rounds.
         spec.shard_name(shard.index): shard_content(spec, shard, values.astype(spec.dtype, copy=False))
         for spec, values in zip(specs, parts, strict=True)
     }
@@ -191,10 +193,12 @@ def read_features(store: Store, name: str, split: str) -> Features:
     """
     attributes = features_made_with(store, name, split)
     filled = _filled(records := complete_records(store, name, split, feature_stages(store, name, split)))
+    # Rows of the catalogue that have features, and position of each id among these: indexes of `truth`.
     rows, position = list(filled), {video_id: index for index, video_id in enumerate(filled.values())}
     catalogued: list[str] = store.catalog.split_videos(split)["video_id"].to_pylist()
     captions = store.catalog.split_captions(split)
     owners = captions["video_id"].to_pylist()
+    # A caption of a video without features is no query.
     used = [row for row, video_id in enumerate(owners) if video_id in position]
     features = Features(
         video_ids=tuple(filled.values()),
@@ -272,6 +276,7 @@ def read_alpha_cosines(store: Store, name: str, split: str) -> NDArray[np.float3
 
 def _filled(records: Sequence[CommitRecord]) -> dict[int, str]:
     """Row -> id of the videos that have features, in row order."""
+    # Records of captions have none.
     outcomes = (outcome for record in records for outcome in record.outcomes)
     return {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
 

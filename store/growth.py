@@ -46,12 +46,14 @@ def create_store(
     elif not is_cleared:
         existing = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
         existing.check_same(manifest, folder.place)
+        # A difference of versions is accepted, and does not make the manifest another one.
         manifest = replace(manifest, software=existing.software)
         store = Store(folder, existing)
         try:
             return _grow(store, _catalog_to_grow(store), manifest, catalog, update_captions=update_captions)
         except CatalogLostError as lost:
             whole = rebuilt_catalog(store, catalog, update_captions=update_captions)
+            # Else no clip is committed: everything is made from the start, below.
             if whole is not None:
                 whole.write(folder)
                 store, growth = _grow(store, whole, manifest, catalog, update_captions=update_captions)

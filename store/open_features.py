@@ -109,6 +109,7 @@ class OpenFeatures:
     def _rows_of(self, array: _VouchedArray, rows: Sequence[int]) -> NDArray[np.float32]:
         values = np.empty((len(rows), *array.spec.item_shape), np.float32)
         for shard, places, slots in self._by_shard(rows, self._shards):
+            # Each shard is read once, however many of its rows are wanted.
             values[places] = array.shard(shard, self.clip_files[shard.index])[slots]
         return values
 
@@ -204,6 +205,7 @@ class _VouchedArray:
             return
         file = self._open(name.rpartition("/")[2])
         is_raw = self.spec.codec == "raw"  # then it is read straight into its place
+        # Of a compressed chunk, all but the end; of another one, exactly its values.
         size = out.nbytes if is_raw or file is None else max(0, file.num_bytes - _END_BYTES)
         content = out.reshape(-1).view(np.uint8) if is_raw else np.empty(size, np.uint8)
         if file is None or not self._is_whole(file, written, content, np.empty(_END_BYTES, np.uint8)):

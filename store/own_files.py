@@ -166,6 +166,7 @@ def _set_of(own: OwnFile) -> _Set:
 def _vouched(folder: StoreFolder, named: Sequence[OwnFile]) -> Iterator[_Set]:
     """The mask and feature sets of which a record exists, or an array with a seal."""
     for own in named:
+        # The seal is looked for, and not checked: a damaged file of ours stays ours.
         if own.part is Part.RECORD or (own.part is Part.ARRAY and SEAL_KEY.encode() in _small(folder, own)):
             yield _set_of(own)
             yield own.kind, own.set_name, None  # the group of all splits
@@ -173,6 +174,7 @@ def _vouched(folder: StoreFolder, named: Sequence[OwnFile]) -> Iterator[_Set]:
 
 def _is_ours(folder: StoreFolder, own: OwnFile, vouched: set[_Set]) -> bool:
     if own.kind in ("masks", "features") and own.part in (Part.DATA, Part.ARRAY, Part.GROUP):
+        # A group whose arrays are gone has no other voucher than its content.
         return _set_of(own) in vouched or (own.part is Part.GROUP and _small(folder, own) == GROUP_METADATA)
     return True
 

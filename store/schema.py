@@ -113,6 +113,7 @@ class SplitLayout:
 
     def __post_init__(self) -> None:
         counts = (self.num_videos, self.num_captions, self.num_frames, self.height, self.width)
+        # Not `isinstance`: True is an int.
         if any(type(count) is not int for count in counts):
             raise ValueError(f"a split is described by whole numbers, got {self}")
         if min(self.num_videos, self.num_frames, self.height, self.width) < 1 or self.num_captions < 0:

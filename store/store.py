@@ -76,6 +76,7 @@ class Manifest:
             manifest.check_kinds()
             return manifest
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            # It is a ValueError, too.
             if isinstance(error, StoreFormatError):
                 raise
             raise StoreFormatError(f"{path} is not the manifest of a store: {error}") from error
@@ -176,6 +177,7 @@ class Store:
                 f"{folder.place}/{VIDEOS_NAME} is missing: the store was never finished, or has lost it; "
                 f"{REBUILD_CATALOG}"
             )
+        # Before shards are counted: a hostile manifest could have so many that memory runs out.
         manifest.check_counts(num_bytes + (folder.num_bytes(CAPTIONS_NAME) or 0), folder.place)
         return cls(folder, manifest)
 
@@ -262,6 +264,7 @@ def _foreign(folder: StoreFolder) -> Iterator[str]:
 def _check_ours(folder: StoreFolder) -> None:
     """Raise unless `store.json` is a manifest, of whatever version, damaged or not: other programs have such files."""
     content = folder.read(MANIFEST_NAME)
+    # Either is enough: old formats have no seal, and a damaged file may have lost one of the two.
     if not (b'"format_version"' in content or SEAL_KEY.encode() in content):
         raise StoreFormatError(
             f"{folder.place}/{MANIFEST_NAME} is not the manifest of a store, so nothing here is removed: give another "

@@ -247,6 +247,7 @@ class StoreView:
         rows = self._video_rows(which, split)
         records = self._records(rows, stage)
         try:
+            # (videos, 1, frames, ...) -> (videos, frames, ...): a chunk has one video.
             values = ChunkReader(self.store.folder, spec_of(self.store, rows.split)).read(rows.rows)[:, 0]
         except ShardDamagedError:
             self._check_unchanged(records, stage)  # masks may have been rebuilt as soft ones, which decode otherwise
@@ -322,6 +323,7 @@ def _rows_of(which: Which, split: str | None, by_id: Mapping[str, tuple[str, int
     for name in names:
         key = name.as_py() if isinstance(name, pa.Scalar) else name
         if not isinstance(key, str):
+            # `index` takes integers of NumPy, and refuses 1.0.
             found.append(_checked_row(index(key), split, kind, store))
         elif key not in by_id:
             raise NotInStoreError(f"no {kind} {key!r} in {store.place}")
@@ -336,6 +338,7 @@ def _rows_of(which: Which, split: str | None, by_id: Mapping[str, tuple[str, int
     if not splits:
         raise NotInStoreError(f"no {kind} was named: give a split to get an empty result")
     (only,) = splits
+    # A split that was only given, for no names, may not exist.
     store.layout(only)
     return _Rows(only, tuple(row for _, row in found), is_single)
 

@@ -110,6 +110,7 @@ def _pictures_spec(
         dtype="bool" if binary else "uint8",
         fill_value=False if binary else 0,
         shard_rows=store.manifest.shard_size,
+        # A clip is a chunk, as training reads clips in any order.
         chunk_rows=1,
         dimensions=("video", "frame", "height", "width", *(("channel",) if colour else ())),
         codec=codec,

@@ -46,6 +46,7 @@ def verify_rest(
                 if claim_id not in live_ids:
                     yield leftover(name, f"the {'claim' if ending == 'json' else 'heartbeat'} of a run that has ended")
             case Part.PARTIAL:
+                # Those of `unclaimed` may be of any live run.
                 if not live_ids:
                     yield leftover(name, "a file that a killed run was writing")
             case Part.RECORD if name.startswith(f"{WITHDRAWN_FOLDER}/"):
