@@ -60,6 +60,7 @@ class EvalOptions:
         known = (*POOLINGS, *FRAME_POOLINGS)
         if self.pooling is not None and self.pooling not in known:
             raise OptionError(f"pooling must be {', '.join(known[:-1])} or {known[-1]}, got {self.pooling!r}")
+        # --top-frames alone means best-frames, and with it gives its value.
         if self.pooling not in (None, "best-frames") and self.top_frames is not None:
             raise OptionError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
         for name, value, its in (

@@ -163,12 +163,14 @@ def go_through(scores: Tiles, grid: Grid, queries: Sequence[Queries], tell: Prog
         _count_tile(span, span, tile, queries)
         del tile  # before the next strip has memory for another
     for span in grid.spans:
+        # The tile of the diagonal has been counted above.
         others = [other for other in described if other is not span]
         if others:
             strip = scores.strip(grid.videos_of(span))
             for other in others:
                 _count_tile(span, other, strip(grid.captions_of(other)), queries)
             del strip
+        # A strip is done only here: its queries have met the captions of all others.
         tell(sum(one.num_in(span) for one in queries))
 
 
@@ -226,6 +228,8 @@ class VideoQueries:
     def learn(self, span: Span, tile: Tile) -> None:
         rows = np.flatnonzero(self._num_captions[span.videos])
         best = self._best_of(span, tile.to_text)
+        # (videos, videos with captions) of one strip: column i is of the i-th video that has captions, which is row
+        # `rows[i]`.
         own = to_numpy(best[like(rows, best), like(np.arange(len(rows)), best)])
         self._own = with_more(self._own, span.videos.start + rows, own)
         if self._gains is not None:
@@ -234,9 +238,11 @@ class VideoQueries:
     def count(self, videos: slice, captions: Span, tile: Tile) -> None:
         if not self._num_captions[videos].any():
             return
+        # (videos of the part, captions of the strip) -> (.., videos that these describe)
         own, best = self._own[videos], self._best_of(captions, tile.to_text)
         single = np.stack(count_above(tile.to_text, own, 1))
         self._single[:, videos] += single
+        # With one caption a video both are the same array, and counted once.
         self._best[:, videos] += single if best is tile.to_text else np.stack(count_above(best, own, 1))
         if self._gains is not None:
             self._gains.count(videos, tile)
@@ -248,6 +254,7 @@ class VideoQueries:
 
     def counts(self) -> TextRankCounts:
         """What was counted, in the order of the videos."""
+        # Back to the order of rows: in the grid, equal videos stand side by side.
         order = np.argsort(self._grid.videos)
         places = order[self._num_captions[order] > 0]
         (best, best_at_least), (single, single_at_least) = self._best[:, places], self._single[:, places]
@@ -287,6 +294,7 @@ class _Gains:
         ):
             if start < stop:
                 mine = self._own[start:stop]
+                # What scores below the worst own caption counts for none of them, and need not be sorted.
                 near = np.sort(row[row >= mine[0]])
                 self._at_least[start:stop] += len(near) - np.searchsorted(near, mine, side="left")
 
@@ -296,6 +304,7 @@ class _Gains:
         return np.array([self._gain(slice(starts[place], starts[place + 1])) for place in places.tolist()])
 
     def _gain(self, captions: slice) -> float:
+        # From the best down; `own_at_least` are own captions, which are no competitors of each other.
         mine, at_least = self._own[captions], self._at_least[captions][::-1]
         own_at_least = (len(mine) - np.searchsorted(mine, mine, side="left"))[::-1]
         ideal = np.arange(1, len(mine) + 1)

@@ -113,7 +113,7 @@ def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder, 
     num_validated = sum(one.epochs * one.evaluations for one in of_trained) * (val + watched)
     seconds = num_pairs * timed.seconds_a_pair + len(pending) * _SECONDS_A_CELL
     seconds += (num_clips * len(encoded) + num_validated) * timed.seconds_a_clip
-    # One of the video, one a frame
+    # One of the video, one a frame.
     vectors = num_clips * len(encoded) * (1 + timed.num_frames) * timed.dim * _BYTES_A_NUMBER
     return Cost(
         num_trainings=len(trained),

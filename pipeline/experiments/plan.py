@@ -115,6 +115,7 @@ class Plan:
         for one in self.conditions:
             assert one.masks in known, one
             for other in one.needs:
+                # Cells are made in this order, and one that reuses a checkpoint finds it made.
                 assert other in names[: names.index(one.name)], one
 
     def only(self, names: Collection[str]) -> Plan:
@@ -163,6 +164,7 @@ class Plan:
         return replace(
             self.trained,
             settings={**self.trained.settings, **one.settings},
+            # A plain model has no alpha channel to load these weights into.
             alpha_checkpoint=None if one.is_plain else self.trained.alpha_checkpoint,
             mask_name=one.masks,
             alpha=one.alpha,

@@ -205,6 +205,7 @@ class Results:
         return _mean(self.masks[masks].overlap.get(split, ())) if masks in self.masks else None
 
     def _videos(self, scored: str, direction: str) -> NDArray[np.int64]:
+        # `split/way` has the queries of its split.
         return self.queries[scored.partition("/")[0]].videos(direction)
 
     def write(self, path: Path) -> None:
@@ -245,11 +246,13 @@ class Results:
 
 
 def _level(among: int) -> float:
+    # 95% for one, 99% for the best of five: each of five then fails in 1% of cases.
     return 1 - (1 - LEVEL) / max(1, among)
 
 
 def _mean(values: Sequence[float | None]) -> Estimate | None:
     known = [one for one in values if one is not None]
+    # One value has no spread.
     return mean_of(known) if len(known) > 1 else None
 
 

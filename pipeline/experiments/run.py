@@ -193,10 +193,12 @@ class _Asked:
             "factors": {name: str(level) for name, level in one.factors.items()},
             "num_train": one.num_train,
             "num_eval": one.num_eval,
+            # However they were ordered or repeated on the command line, it is the same experiment.
             "conditions": sorted({*one.conditions}),
             "preset": one.preset,
             "settings": {key: str(value) for key, value in one.settings.items()},
             **weights_of(one),
+            # Only where it is set: a folder that does not name it has it unset.
             **({"resize_frames": True} if one.resize_frames else {}),
             "test_split": one.test_split,
             "thresholds": list(one.thresholds),
@@ -207,6 +209,7 @@ class _Asked:
         subject = subject_of(self.folder.path, self.kind, self.options)
         plan = self.kind.plan(subject, self.options)
         if not subject.has_truth and TRUTH.name in self.options.conditions:
+            # Only to find out whether that condition is one of this experiment: its error then names the remedy.
             with_truth = self.kind.plan(replace(subject, has_truth=True), self.options)
             if TRUTH.name in (one.name for one in with_truth.conditions):
                 raise InputError(
@@ -262,6 +265,7 @@ class _Asked:
         one, defaults = self.options, ExperimentOptions()
         fields: dict[str, JSON] = {
             "store": one.store,
+            # A quick experiment has a number of its own.
             "seeds": None if one.quick else one.seeds,
             "seed": one.seed,
             "quick": one.quick,

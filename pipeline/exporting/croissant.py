@@ -106,7 +106,7 @@ def _records(table: DescribedTable) -> dict[str, JSON]:
 def _field(records: str, file: str, column: pa.Field) -> dict[str, JSON]:
     is_list = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
     kind = column.type.value_type if is_list else column.type
-    # Croissant's sign for any length
+    # Croissant's sign for any length.
     shape = str(column.type.list_size) if pa.types.is_fixed_size_list(column.type) else "-1"
     return {
         "@type": "cr:Field",

@@ -117,7 +117,7 @@ def measure_rounding(
         reader = ClipReader(store, split, options.mask_name, shards=partition.take(store.shards(split))[:most])
         captions = store.catalog.split_captions(split)
         owners, texts = captions["video_id"].to_pylist(), captions["text"].to_pylist()
-        # The first caption of each video is set last, and stays
+        # The first caption of each video is set last, and stays.
         first = dict(zip(reversed(owners), reversed(texts), strict=True))
         rows = [row for row in sorted(reader.video_ids) if reader.video_ids[row] in first][:most]
         if len(rows) < _FEWEST:

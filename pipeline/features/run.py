@@ -233,6 +233,7 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         raise OptionError("--workers is for --cluster: this process encodes alone, on all cores or on the GPU")
     splits = options.splits or tuple(store.manifest.splits)
     resizes, truncate_dim = options.resize_frames, options.truncate_dim
+    # What can be refused without weights is refused before they are downloaded.
     check_before_loading(store, model, splits, options.mask_name, resizes=resizes, truncate_dim=truncate_dim)
     ready = load_ready(model, options.device, report)
     # What the user leaves open is as in the training of the checkpoint, which only its file knows.
@@ -246,7 +247,7 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         seed=options.seed,
         pooling=options.pooling or Pooling(str(ready.loaded.metadata.get("pooling", Pooling.MEAN))),
         dtypes=options.dtypes,
-        # The whole context by whichever way is one identity
+        # The whole context by whichever way is one identity.
         max_words=None if max_words == config.context_length else max_words,
         truncate_dim=config.kept_dim(truncate_dim),
         # One size for all splits, so that a set has one identity; clips that have it already are not touched.
@@ -369,6 +370,8 @@ class _Encoding:
             files = overwritten_files(store, self.recipe.features, self.recipe.splits)
             announce(files, store.place, report, yes=run.yes)
         plans = () if run.overwrite else self.plans(store, report.listener)
+        # With --overwrite everything is pending, and it was not looked at: what counts below is whether there is
+        # anything.
         num_pending = 1 if run.overwrite else sum(plan.num_shards_pending for plan in plans)
         rounding = measure_rounding(store, self.encoder, self.recipe, run.partition) if num_pending else None
         if rounding is not None:
@@ -381,6 +384,7 @@ class _Encoding:
             remedy="--batch-frames makes them smaller",
         )
         with workers_for(run, work, report, default=0) as workers:
+            # Workers load the model themselves, each once; this process has it already.
             encoders = self.of_worker if workers.number else EncoderHere(self.encoder)
             encoded = encode_splits(
                 store, self.ready.loaded, self.recipe, encoders, report.listener, run=run, executor=workers.executor

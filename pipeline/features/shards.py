@@ -176,7 +176,7 @@ class _Shards:
         probes = None
         if len(probed):
             ones = np.ones(batch.masks[probed].shape, np.bool_)
-            # In a batch of its own: what is in a batch changes the last bits of the features
+            # In a batch of its own: what is in a batch changes the last bits of the features.
             probes = self.encoder.stage(batch.frames[probed], ones, batch.is_frame[probed])
         clips = self.encoder.stage(batch.frames, batch.masks, batch.is_frame)
         return _Staged(shard, outcomes, batch.rows - shard.start, clips, probed, probes)
@@ -190,7 +190,7 @@ class _Shards:
         video[staged.slots], frame[staged.slots] = embedded.video, embedded.frame
         if staged.probes is not None:
             ones = self.encoder.encode_staged(staged.probes).video
-            # Both of unit norm
+            # Both of unit norm.
             alpha_cosine[staged.slots[staged.probed]] = (ones * embedded.video[staged.probed]).sum(axis=1)
         num_frames = int(staged.clips.is_frame.sum())
         return _Encoded(shard, video, frame, alpha_cosine, staged.outcomes, num_frames)

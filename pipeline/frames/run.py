@@ -213,6 +213,7 @@ class _Run:
             with recorded(claimed, job, self.clock) as record:
                 made, num_workers = self._make(store, plan)
                 self._tell_what_is_left(store, made)
+                # A run that found all there leaves no record: scripts call it again and again.
                 record.is_recorded = bool(plan.pending)
                 result = self._result(store, made, num_workers, record.name if plan.pending else None)
                 record.result = result.to_dict()
@@ -220,6 +221,7 @@ class _Run:
 
     def _job(self) -> Job:
         options = self.options
+        # To remove a store is to write all of it: no run of any stage may be at work.
         stages = [ANY_STAGE] if self.run.overwrite else [FRAMES_STAGE, masks_stage(options.mask_name)]
         asked_for: dict[str, JSON] = {
             **asdict(options),
@@ -233,6 +235,7 @@ class _Run:
             "partition": str(self.run.partition),
             "software": dict(software_versions(FRAME_SOFTWARE)),
         }
+        # Parts of one job may run at the same time if these agree.
         return Job("preprocess", stages, [self.read.dataset.digest(), asdict(options)], asked_for)
 
     def _require_found(self, paths: Sequence[str], num_pending: int, num_videos: int) -> None:
@@ -343,6 +346,7 @@ class _Run:
             tally=made.tally,
             num_shards=plan.num_shards,
             num_shards_made=len(plan.pending),
+            # Less those whose decoding the machine stopped, which are pending still.
             num_videos_made=plan.num_videos_pending - len(made.tally.pending),
             num_frames_made=made.num_frames,
             num_source_bytes=made.num_source_bytes,

@@ -122,7 +122,7 @@ def _by_file(videos: Sequence[Video], root: Path) -> list[Video]:
     >>> [video.video_id for video in _by_file(parts, Path("missing"))]
     ['a2', 'a1', 'b']
     """
-    # Reversed: the first of a file is set last
+    # Reversed: the first of a file is set last.
     first = {video.path: number for number, video in reversed(list(enumerate(videos)))}
     files = sorted(first, key=lambda path: (-file_bytes(root / path), first[path]))
     rank = {path: number for number, path in enumerate(files)}

@@ -62,7 +62,7 @@ class CameraWatch:
         """Which pairs count, and which of these show motion; each of shape (num_pairs,)."""
         first, second = _cells(self._before), _cells(self._after)
         textured = (first.max(axis=0) - first.min(axis=0) >= _TEXTURE) & _BORDER.reshape(-1)
-        # bytes: a plain difference would wrap
+        # Bytes: a plain difference would wrap.
         differs = np.maximum(first, second) - np.minimum(first, second) > _CHANGE
         # (49, num_pairs, 64) -> (num_pairs, 64); 49 pixels at most fit a byte.
         changed = differs.sum(axis=0, dtype=np.uint8) >= _CHANGED_PIXELS

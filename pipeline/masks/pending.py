@@ -106,6 +106,7 @@ class MaskRun:
             default = workers_by_default(len(plan.pending), _seconds_to_make(store, plan))
             with workers_for(run, work, report, default=default) as workers:
                 make_shards(make_shard, task_of, plan, workers.executor, report.hear)
+            # A run that finds all there leaves no record.
             record.is_recorded = bool(plan.pending)
             result = MasksResult(
                 store=store.place,

@@ -76,7 +76,7 @@ def make_masks(
         result = mask_run.make(mask_shard, lambda shard: MaskTask(claimed.folder, shard, name, options))
     if against is None:
         return result
-    # `mask_overlap` refuses a split without clips
+    # `mask_overlap` refuses a split without clips.
     splits = [one.split for one in result.splits if one.num_videos_masked]
     return replace(result, overlaps=tuple(mask_overlap(opened.place, name, against, split) for split in splits))
 

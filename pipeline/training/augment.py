@@ -39,7 +39,7 @@ def augment(
     if options.mask_jitter:
         masks[:] = shifted(masks, _offsets(rng, options.mask_jitter), fill=False)
     if options.mask_dropout:
-        # Also of soft masks, where 0 and 1 keep a likelihood or clear it
+        # Also of soft masks, where 0 and 1 keep a likelihood or clear it.
         masks[:] = masks * _blocks(masks.shape, block_size, options.mask_dropout, rng)
     if options.alpha_ones and rng.random() < options.alpha_ones:
         # Last, so that it is all ones: Alpha-CLIP's neutral input has no gaps.
@@ -82,7 +82,7 @@ def _offsets(rng: np.random.Generator, most: int) -> tuple[int, int]:
 def _blocks(shape: tuple[int, ...], block_size: int, dropped: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     """A mask that is False in dropped blocks: shape (num_frames, height, width)."""
     num_frames, height, width = shape
-    # Rounded up: blocks at the edge are cut
+    # Rounded up: blocks at the edge are cut.
     kept = rng.random((num_frames, -(-height // block_size), -(-width // block_size))) >= dropped
     whole: NDArray[np.bool_] = kept.repeat(block_size, axis=1).repeat(block_size, axis=2)[:, :height, :width]
     return whole

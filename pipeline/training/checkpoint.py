@@ -75,6 +75,7 @@ class TrainingHistory:
     @property
     def best(self) -> EvaluationDone:
         """The evaluation whose weights are kept."""
+        # Evaluations are numbered from 1.
         return self.evaluations[self.best_evaluation - 1]
 
 
@@ -115,6 +116,7 @@ def is_finished(folder: Path, identity: Mapping[str, JSON]) -> bool:
     """
     if not finetune_folder(folder).is_of(identity, _changed) or not has_ended(folder):
         return False
+    # For its checks alone: weights that were damaged since are an error, and no result.
     load_checkpoint(folder)
     return True
 
@@ -136,6 +138,8 @@ def read_state(folder: Path, trainer: Trainer) -> Progress:
 
 def end_run(folder: Path, result: TrainingHistory, identity: Mapping[str, JSON]) -> None:
     """Record the result of training, then remove its state."""
+    # In this order: a kill in between leaves a history, which says that training has ended, and a state that is
+    # ignored.
     finetune_folder(folder).write_history({"identity": identity, **asdict(result)})
 
 
@@ -148,6 +152,7 @@ def read_history(folder: Path) -> TrainingHistory:
     path = folder / HISTORY_FILE
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
+        # What the file says of the inputs is no field of the history.
         del fields["identity"]
         return TrainingHistory(
             **{**fields, "evaluations": tuple(EvaluationDone(**one) for one in fields["evaluations"])}

@@ -151,7 +151,7 @@ def embed(encoder: Encoder, half: Half, processes: Processes, listener: Listener
     for batch in clips:
         embedded.append(encoder.encode_clips(batch.frames, batch.masks, batch.is_frame).video)
         phase.done(len(batch.frames))
-    # The empty one, for a process whose share is none
+    # The empty one, for a process whose share is none.
     videos = processes.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
     text = processes.collect(encoder.encode_texts(texts[processes.share(len(texts))]).text)
     truth = np.repeat(np.arange(len(rows)), [len(half.captions[row]) for row in rows])

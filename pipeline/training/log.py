@@ -26,7 +26,7 @@ class TrainingLog:
         with replacing(path) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
-        # TensorBoard hides what an earlier file has from this step on
+        # TensorBoard hides what an earlier file has from this step on.
         self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=num_done + 1)
 
     def __enter__(self) -> Self:

@@ -111,7 +111,7 @@ class TrainingLoop:
         rngs = [generator(Stream.AUGMENTATION, self.options.seed, step.epoch, step.number, place) for place in places]
         clips = self.clips.read(rows, rngs)
         texts = [train.captions[row][number] for row, number in zip(rows, numbers, strict=True)]
-        # Of the whole batch: the loss is over the pairs of all processes
+        # Of the whole batch: the loss is over the pairs of all processes.
         labels = step.batch.rows if self.options.batches.same_video == "together" else None
         return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame, labels)
 
@@ -154,7 +154,7 @@ class TrainingLoop:
     def _evaluate(self, step: Step, halves: Halves, num_epochs: int, log: TrainingLog | None) -> None:
         """Score the model as it is, and keep it if it is the best so far."""
         progress = self.progress
-        # The last batch of an epoch may be smaller
+        # The last batch of an epoch may be smaller.
         mean_loss = float(np.average(progress.losses, weights=progress.sizes))
         scores = self._score(step, halves, log)
         earlier = [one.validation_r1 for one in progress.evaluations]

@@ -104,7 +104,7 @@ def _segment_frames(
             if packet is None:
                 raise PlanRefutedError("the file gave fewer packets when it was read again")
             yield from decoder.decode(packet)
-        # B pictures wait in the decoder for pictures that are shown later; None fetches them
+        # B pictures wait in the decoder for pictures that are shown later; None fetches them.
         yield from decoder.decode(None)
     except _REFUSALS as error:
         raise PlanRefutedError(f"a packet was refused: {video_error_of(error).reason}") from error

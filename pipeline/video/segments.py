@@ -77,7 +77,7 @@ def _start_for(table: PacketTable, starts: NDArray[np.int64], target: int) -> in
     A leading picture of an open GOP (HEVC, H.264) is decoded after its start and shown before it. It may refer to
     pictures before the start, so it needs an earlier one.
     """
-    # a target that is a start itself needs no other
+    # A target that is a start itself needs no other.
     for place in range(int(np.searchsorted(starts, target, side="right")) - 1, -1, -1):
         if table.pts[starts[place]] <= table.pts[target]:
             return int(starts[place])

@@ -71,7 +71,7 @@ def decode_windows(
         options: As in `decode_clip`.
         windows: At least one. In the order in which they end, least is kept in memory.
     """
-    # neighbours are RGB until the clip is made
+    # Neighbours are RGB until the clip is made.
     clip_bytes = options.num_frames * options.image_size**2 * (6 if options.neighbours else 3)
     most = max(1, PASS_BYTES // clip_bytes)
     for start in range(0, len(windows), most):

@@ -90,7 +90,7 @@ class _Run(Generic[Task, Report]):
         except BaseException as error:
             self.told.put(error)
         finally:
-            # Last of all: the caller counts these, and takes nothing more from a thread that has sent one
+            # Last of all: the caller counts these, and takes nothing more from a thread that has sent one.
             self.told.put(None)
 
     def _drawn(self) -> Iterator[Task]:

@@ -69,6 +69,7 @@ class WorkerWatch:
         self._present: frozenset[str] = frozenset()
         self._unfit: dict[str, UnfitWorkerError] = {}
         """Address -> why a worker is excluded, including those that have left."""
+        # So that the first look is one: the clock may be near 0 on a machine that has just started.
         self._looked_at = -SECONDS_BETWEEN_LOOKS
         self._seen_at = time.monotonic()
         self._is_silent = True
@@ -106,6 +107,7 @@ class WorkerWatch:
         # Before the count below: a worker of this machine that has just ended is replaced, and not missed.
         self._refill()
         if self.fit:
+            # There is one: the next gap is told again, and its time begins anew.
             self._seen_at, self._is_silent = now, True
         else:
             self._miss(now - self._seen_at)
@@ -139,6 +141,7 @@ class WorkerWatch:
                 )
             if self._is_silent:
                 self._say_waiting()
+            # Here nothing else waits: the run has not begun.
             time.sleep(0.2)
 
     def check_all(self) -> bool:
@@ -230,6 +233,7 @@ def _look_function() -> Callable[[bytes], tuple[str, str | None]]:
         import pickle
         import socket
 
+        # Of the machine: that is what its owner knows, and not the port of a worker.
         host = socket.gethostname()
         try:
             problem: str | None = pickle.loads(pickled).problem()

@@ -381,6 +381,7 @@ def _differences(
     first: _RankedSet, other: _RankedSet, direction: str, p_of_each: NDArray[np.float64], level: float
 ) -> dict[str, Difference]:
     values = other.samples[direction].unweighted() - first.samples[direction].unweighted()
+    # (num_resamples, metrics): paired, as resample i has drawn the same videos in both.
     spread = percentiles(other.resampled[direction] - first.resampled[direction], level)
     return {
         # Rounded, because two equal sets differ by rounding alone; + 0.0 makes 0 of -0.
@@ -395,4 +396,5 @@ def _unlike(made_with: Sequence[Mapping[str, JSON]]) -> tuple[UnlikeSetting, ...
     keys = sorted(key for key in set().union(*flat) if not key.endswith("sha256_starts"))
     settings = [UnlikeSetting(key, tuple(one.get(key) for one in flat)) for key in keys]
     unlike = [one for one in settings if any(map(one.differs, range(len(flat))))]
+    # `sorted` is stable: by name within each of the two.
     return tuple(sorted(unlike, key=lambda one: not one.is_input))

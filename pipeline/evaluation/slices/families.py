@@ -251,7 +251,7 @@ def _static(queries: _Queries, facts: SplitFacts, kinds: NDArray[np.int64], num_
     )
 
     def kind(videos: NDArray[np.int64], speaks_of_rest: NDArray[np.bool_]) -> NDArray[np.int64]:
-        # The numbers of `labels` below
+        # The numbers of `labels` below.
         return np.where(known[videos], np.where(moves_little[videos] & speaks_of_rest, 0, 1), -1)
 
     of_captions = kind(queries.truth, speaks_of_rest)

@@ -131,7 +131,7 @@ class RanksByVideo:
         if (self.ranks[starts] == self.ranks[ends - 1])[cell].all():
             place = starts[cell]  # all ranks of these cells are equal, so that any place of a cell will do
         else:
-            # What lies in the cells before these
+            # What lies in the cells before these.
             before = counts[:, [cell.min() - 1]] if first else np.zeros((len(weights), 1))
             place = first + self._counted(weights, slice(first, last), middle - before)
         medians: NDArray[np.float64] = self.ranks[place].mean(axis=1)

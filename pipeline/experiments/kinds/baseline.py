@@ -42,8 +42,10 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
             *(Condition(one.name, one.title, one.name) for one in others),
         ),
         seeds=options.random_seeds,
+        # Generated data have captions of what rests in a split of their own: masks should not help there.
         splits=(options.test_split, *(one for one in subject.num_videos if subject.is_generated and one == "still")),
         more_splits=(),
+        # For the table of what choosing on test would have added; nothing is chosen by it.
         watched=options.test_split,
         trained=subject.trained,
     )
@@ -143,6 +145,7 @@ def _bias_table(results: Results) -> Table:
 
 
 def _bias_row(title: str, chosen: Sequence[float], best: Sequence[float]) -> tuple[str, ...]:
+    # Of differences, seed by seed: what two trainings have in common drops out.
     gain = mean_of([more - less for less, more in zip(chosen, best, strict=True)])
     means = (f"{100 * sum(one) / len(one):.1f}" for one in (chosen, best))
     return (title, *means, points_of(gain))

@@ -101,7 +101,7 @@ def score(it: Scoring) -> CellScores:
     # Before anything is scored: it goes on where it was killed, and writes the features that the last way scores.
     trained = pool_features(it.plan.store, folder, pooling)
     scored: dict[str, Scored] = {}
-    # Epoch 0 is before the first step
+    # Epoch 0 is before the first step.
     chosen: dict[str, JSON] = {SEQTRANSF: f"epoch {trained.history.best_epoch} of {len(trained.history.epochs) - 1}"}
     seconds: dict[str, JSON] = {}
     for split in it.plan.splits:
@@ -301,10 +301,8 @@ def _drawing(name: str, what: str, groups: Mapping[str, _Queries]) -> Drawing:
 
     def draw(panels: Sequence[Axes], colours: Colours) -> None:
         (axes,) = panels
-        # The first way is average pooling, in ink and dashed; the others follow in the colours of series.
-        looks = zip(
-            (colours.ink, *colours.series), ("x", *MARKERS), strict=True
-        )  # average pooling is what all are against
+        # Average pooling, which all are against, comes first: in ink and dashed.
+        looks = zip((colours.ink, *colours.series), ("x", *MARKERS), strict=True)
         for number, (way, (colour, marker)) in enumerate(zip(ways, looks, strict=False)):
             found = [one.recall(way) for one in groups.values()]
             places = [place + 0.09 * (number - (len(ways) - 1) / 2) for place in range(len(groups))]

@@ -69,6 +69,7 @@ def _rivals(results: Results) -> list[str]:
 
 def _answer(results: Results) -> str:
     rivals = _rivals(results)
+    # The paper's masks, unless they were left out or are the only kind: then all ones.
     than = next((name for name in references(results) if rivals != [name]), None)
     where = plural(len(results.splits), "test split")
     if not rivals or than is None:
@@ -173,6 +174,7 @@ def _heat(
 
     def draw(panels: Sequence[Axes], colours: Colours) -> None:
         (axes,) = panels
+        # NaN is above nothing, and so never the highest; 1 keeps the scale from being empty.
         highest = max((value for row in found.values() for value in row if value > 0), default=1.0)
         values = list(found.values())
         image = axes.pcolormesh(values, cmap=colours.ramp, vmin=0, vmax=highest)

@@ -29,6 +29,7 @@ _TRAINED, _REUSED = "tau-", "reads-"
 
 def plan(subject: Subject, options: ExperimentOptions) -> Plan:
     """A model for each threshold; and the model of the paper's threshold with the masks of every other."""
+    # The paper's is always among them: all others are compared with it.
     thresholds = sorted({*options.thresholds, PAPERS})
     masks = tuple(_masks(one) for one in thresholds)
     trained = [
@@ -56,6 +57,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
 
 def _masks(threshold: float) -> MaskChoice:
     if threshold == PAPERS:
+        # By its usual name, so that the mask set of another experiment on this store is used again.
         return PAPER
     return MaskChoice(f"{_TRAINED}{threshold:g}", f"masks of tau {threshold:g}", MaskOptions(threshold=threshold))
 
@@ -128,6 +130,7 @@ def _drawing(results: Results, split: str, thresholds: Sequence[float]) -> Drawi
         "coverage": [results.coverage(one, split) for one in names],
         "IoU with the truth": [results.overlap(one, split) for one in names],
     }
+    # A line with gaps would say that nothing is covered there.
     known = {label: [one for one in some if one is not None] for label, some in below.items() if None not in some}
 
     def draw(panels: Sequence[Axes], colours: Colours) -> None:

@@ -113,6 +113,7 @@ def contents_section(subject: Subject) -> Section:
 def _split_row(split: str, layout: SplitLayout, num_expected: int, status: SplitStatus | None) -> SplitRow:
     if status is None:
         return SplitRow(split, layout, num_expected, None, None, None)
+    # `stages_of` gives the stage of frames first.
     frames = status.stages[0]
     num_seen = sum(frames.outcomes.values())
     return SplitRow(
@@ -123,11 +124,13 @@ def _split_row(split: str, layout: SplitLayout, num_expected: int, status: Split
 def _total(rows: list[SplitRow]) -> SplitRow:
     def summed(name: str) -> int | None:
         values = [getattr(row, name) for row in rows]
+        # A sum of what is known would look like the whole.
         return None if None in values else sum(values)
 
     num_videos, num_captions = (
         sum(getattr(row.layout, name) for row in rows) for name in ("num_videos", "num_captions")
     )
+    # Only numbers of videos and captions are shown of the total; a layout must have the rest.
     first = rows[0].layout
     return SplitRow(
         "all",

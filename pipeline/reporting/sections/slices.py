@@ -72,6 +72,7 @@ def _sliced(number: int, scored: ScoredSplit) -> SplitSliced:
     families: dict[str, FamilyScores] = {}
     for one in sliced:
         assert one.slices is not None
+        # The first set that has a family names its slices; of the others, slices are found by name.
         families.update({its.name: its for its in one.slices.telling if its.name not in families})
     families = {name: families[name] for name in FAMILIES if name in families}
     rows = [row for family in families.values() for row in _rows(family, sliced)]
@@ -92,6 +93,7 @@ def _sliced(number: int, scored: ScoredSplit) -> SplitSliced:
 
 def _rows(family: FamilyScores, sets: Sequence[ScoredSet]) -> list[SliceRow]:
     largest = sorted(family.slices, key=lambda one: -one.num_videos["text_to_video"])[:MOST_SLICES]
+    # The largest ones, in the order of the family again: of durations, short ones first.
     kept = [one for one in family.slices if one in largest]
     return [
         SliceRow(
@@ -120,6 +122,7 @@ def _figure(name: str, family: FamilyScores, rows: Sequence[SliceRow], sets: Seq
                 score = row.scores[number]
                 if score is None or score.text_to_video is None:
                     continue
+                # The sets lie side by side within 0.7 of the distance between two slices, about its middle.
                 at = place + (number - (len(drawn) - 1) / 2) * 0.7 / max(len(drawn), 2)
                 interval = score.intervals.get("text_to_video", {}).get("r1")
                 if interval is not None:
@@ -129,6 +132,7 @@ def _figure(name: str, family: FamilyScores, rows: Sequence[SliceRow], sets: Seq
                 )
         labels = [f"{cut(visible(row.label), 26)}\n{plural(row.num_captions, 'caption')}" for row in rows]
         axes.set_yticks(range(len(rows)), labels, parse_math=False, fontsize=9)
+        # From high to low: the first slice is on top.
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(left=0)
         axes.set_xlabel("R@1 from text to video, %")

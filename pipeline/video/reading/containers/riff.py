@@ -32,7 +32,7 @@ def walk_avi(file: BinaryIO, size: int) -> Walk:
                 break  # bytes after the last part are nobody's
             part_size = int.from_bytes(head[4:8], "little")
             is_declared = part_size not in _UNKNOWN_SIZES
-            # the size counts what follows it: not the 8 bytes of name and size
+            # The size counts what follows it: not the 8 bytes of name and size.
             part_end = place + 8 + part_size if is_declared else size
             place += 12
             continue

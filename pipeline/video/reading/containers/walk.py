@@ -39,6 +39,6 @@ def find(file: BinaryIO, mark: bytes, start: int, end: int) -> int:
         place = content.find(mark)
         if place >= 0:
             return start + place
-        # the next read overlaps this one: a mark may lie across the border
+        # The next read overlaps this one: a mark may lie across the border.
         start += max(1, len(content) - len(mark) + 1)
     return end
