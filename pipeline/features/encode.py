@@ -187,6 +187,12 @@ def _drawn_identity(store: Store, options: FeatureRecipe, split: str) -> dict[st
     return drawn
 
 
+def num_shards_of(store: Store, options: FeatureRecipe, partition: Partition = WHOLE) -> int:
+    """Shards of clips and of captions that a feature set consists of."""
+    both = [shards for split in options.splits for shards in (store.shards(split), caption_shards(store, split))]
+    return sum(len(partition.take(shards)) for shards in both)
+
+
 def _plan_split(
     store: Store, loaded: LoadedModel, options: FeatureRecipe, split: str, partition: Partition, listener: Listener
 ) -> SplitPlan:

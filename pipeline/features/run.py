@@ -19,6 +19,7 @@ from pipeline.features.encode import (
     SplitPlan,
     encode_splits,
     feature_identity,
+    num_shards_of,
     overwritten_files,
     plan_encode,
 )
@@ -370,9 +371,9 @@ class _Encoding:
             files = overwritten_files(store, self.recipe.features, self.recipe.splits)
             announce(files, store.place, report, yes=run.yes)
         plans = () if run.overwrite else self.plans(store, report.listener)
-        # With --overwrite everything is pending, and it was not looked at: what counts below is whether there is
-        # anything.
-        num_pending = 1 if run.overwrite else sum(plan.num_shards_pending for plan in plans)
+        # With --overwrite all of them: what is there is removed only below, once there are workers.
+        num_shards = num_shards_of(store, self.recipe, run.partition) if run.overwrite else 0
+        num_pending = num_shards + sum(plan.num_shards_pending for plan in plans)
         rounding = measure_rounding(store, self.encoder, self.recipe, run.partition) if num_pending else None
         if rounding is not None:
             report.say(str(rounding))
