@@ -176,7 +176,7 @@ class Selected:
                 raise ShardIncompleteError(
                     f"shard {shard.key} of {store.place} was rebuilt while it was read: {RUN_AGAIN}"
                 )
-        # Made anew: `made_with` of this one is remembered, and would equal itself.
+        # Made again: `made_with` of this one is remembered, and would equal itself.
         now = Selected(store, self.split, self.parts, self.features, self.masks, self.has_clips).made_with
         if now != made_with:
             raise ShardIncompleteError(

@@ -242,6 +242,6 @@ class _Attending:
 
     def _none(self, why: str) -> list[Strip]:
         self._report.warn(f"no attention: {why}")
-        # What fails for one video fails for all: it is said once.
+        # What fails for one video fails for all: it is reported once.
         self._encoder = None
         return []

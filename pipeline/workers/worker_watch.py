@@ -107,7 +107,7 @@ class WorkerWatch:
         # Before the count below: a worker of this machine that has just ended is replaced, and not missed.
         self._refill()
         if self.fit:
-            # There is one: the next gap is told again, and its time begins anew.
+            # There is one: the next gap is told again, and its time begins there.
             self._seen_at, self._is_silent = now, True
         else:
             self._miss(now - self._seen_at)

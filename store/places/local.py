@@ -119,7 +119,7 @@ class LocalFolder(StoreFolder):
         """See `StoreFolder`."""
         try:
             opened = PlainFolder(self.place, folder)
-        # The folder may be missing, or not a folder. Nothing is said before a file of it is asked for: `open` gives
+        # The folder may be missing, or not a folder. Nothing is reported before a file of it is asked for: `open` gives
         # None for the one and raises for the other.
         except (OSError, OddError):
             return lambda name: self.open(f"{folder}/{name}")  # which says what is wrong
