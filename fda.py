@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from pipeline.evaluation.run import EvalReport as EvalReport
     from pipeline.evaluation.run import compare as compare
     from pipeline.evaluation.run import evaluate as evaluate
+    from pipeline.evaluation.slices.figure import NothingToDrawError as NothingToDrawError
     from pipeline.experiments.folder import ExperimentBusyError as ExperimentBusyError
     from pipeline.experiments.folder import ExperimentMismatchError as ExperimentMismatchError
     from pipeline.experiments.options import ExperimentKind as ExperimentKind
@@ -180,6 +181,8 @@ if TYPE_CHECKING:
     from pipeline.video.options import Resize as Resize
     from pipeline.video.options import Sampling as Sampling
     from pipeline.video.options import SamplingMode as SamplingMode
+    from pipeline.workers.clusters import job_script as job_script
+    from pipeline.workers.job_settings import ClusterError as ClusterError
     from store.errors import NotInStoreError as NotInStoreError
     from store.errors import ShardDamagedError as ShardDamagedError
     from store.errors import ShardIncompleteError as ShardIncompleteError
@@ -212,6 +215,7 @@ _MODULES = {
     "pipeline.evaluation.options": ("BootstrapOptions", "CompareOptions", "EvalExtras", "EvalOptions"),
     "pipeline.evaluation.protocols": ("Ties",),
     "pipeline.evaluation.run": ("EvalReport", "compare", "evaluate"),
+    "pipeline.evaluation.slices.figure": ("NothingToDrawError",),
     "pipeline.experiments.folder": ("ExperimentBusyError", "ExperimentMismatchError"),
     "pipeline.experiments.options": ("ExperimentKind", "ExperimentOptions"),
     "pipeline.experiments.run": ("ExperimentPreview", "ExperimentResult", "experiment", "preview_experiment"),
@@ -281,6 +285,8 @@ _MODULES = {
         "verify",
     ),
     "pipeline.video.options": ("Keep", "Resize", "Sampling", "SamplingMode"),
+    "pipeline.workers.clusters": ("job_script",),
+    "pipeline.workers.job_settings": ("ClusterError",),
     "store.errors": (
         "NotInStoreError",
         "ShardDamagedError",

@@ -17,7 +17,7 @@ from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import add_options, device_option, progress_option, shared_options
 from cli.output.printing import print_json, say
 from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
-from pipeline.evaluation.names import FAMILIES, FRAME_POOLINGS, POOLINGS
+from pipeline.evaluation.names import FAMILIES, FIGURE_SUFFIXES, FRAME_POOLINGS, POOLINGS
 from pipeline.evaluation.options import BootstrapOptions, EvalExtras, EvalOptions
 from pipeline.evaluation.protocols import Ties
 from pipeline.run.limits import Limit
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pipeline.evaluation.run import EvalReport
 
 _DEFAULTS = EvalOptions()
-FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 _SCORING = (
     click.option(
@@ -214,18 +213,13 @@ def command(
 
 
 def _write(report: EvalReport, files: _Files) -> None:
-    from cli.output.eval_report import protocol_words
-    from cli.output.slice_figure import NothingToDrawError, draw_slices
-
     if files.per_query is not None:
         table = report.write_per_query(files.per_query, overwrite=files.overwrite)
         say(f"{plural(table.num_rows, 'query')}: {files.per_query}")
     if files.figure is not None and report.slices is not None:
-        result = report.result
-        title = f"{result.features} on {result.split}, {protocol_words(report.options.counted)}"
         try:
-            draw_slices(report.slices, files.figure, title)
-        except NothingToDrawError as error:
+            report.write_figure(files.figure, overwrite=files.overwrite)
+        except fda.NothingToDrawError as error:
             say(f"warning: no figure: {error}")
         else:
             say(f"figure: {files.figure}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+import fda
 from cli.options.shared import CLUSTER_TABLES, add_options, partition_option, wait_option
 from pipeline.errors import OptionError
 from pipeline.run.options import CLUSTER_KINDS, SCHEDULER_WAIT_SECONDS, ClusterOptions, RunOptions
@@ -83,14 +84,7 @@ def _cluster(kind: str | None) -> ClusterOptions | None:
 
 
 def _print_job_script(kind: str | None) -> None:
-    from pipeline.workers.clusters import job_script  # dask-jobqueue, which takes a second to import
-    from pipeline.workers.job_settings import JobSettings
-
     cluster = _cluster(kind)
     if cluster is None:
         raise click.UsageError("--print-job-script is for --cluster")
-    try:
-        settings = JobSettings(cluster.kind, cluster.settings)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    click.echo(job_script(settings), nl=False)
+    click.echo(fda.job_script(cluster), nl=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cli.output.eval_report import protocol_words
 from cli.output.printing import show
 from cli.output.tables import print_table
 from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison, Difference, DirectionCompared, ScoredSet
@@ -44,7 +43,7 @@ def print_comparison(result: Comparison) -> None:
         _print_against(other, f"{other.name} minus {result.sets[0].name}", percent)
     show(
         f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} ({result.num_videos:,} of "
-        f"{plural(result.num_videos_expected, 'video')} used); {protocol_words(result.protocol)}; "
+        f"{plural(result.num_videos_expected, 'video')} used); {result.protocol}; "
         f"{result.options.bootstrap.num_resamples:,} resamples, {result.options.num_permutations:,} permutations, "
         f"seed {result.options.bootstrap.seed}"
     )

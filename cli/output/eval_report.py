@@ -11,7 +11,6 @@ from cli.output.tables import print_table
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.names import METRICS
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.run import EvalReport, num_tied
 from pipeline.features.remarks import remarks_on
 from pipeline.run.words import listed, plural
@@ -27,7 +26,7 @@ def print_report(report: EvalReport) -> None:
     show(
         f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} "
         f"({result.num_videos} of {plural(result.num_videos_expected, 'video')} used); "
-        f"{protocol_words(report.options.counted)}; "
+        f"{report.options.counted}; "
         f"pooling {result.pooling}"
     )
     if report.options.counted.shows_r100:
@@ -110,14 +109,3 @@ def _remarks(result: Evaluation) -> list[str]:
 
 def _full_cells(metrics: RetrievalMetrics) -> list[str]:
     return [f"{getattr(metrics, field):.1f}" for field in METRICS]
-
-
-def protocol_words(protocol: Protocol) -> str:
-    """A protocol in words, with its rule for ties where that is not its own.
-
-    >>> from pipeline.evaluation.protocols import Ties
-    >>> protocol_words(PROTOCOLS["fda"]), protocol_words(PROTOCOLS["fda"].with_ties(Ties.OPTIMISTIC))
-    ('protocol fda', 'protocol fda, but ties optimistic')
-    """
-    is_own = protocol == PROTOCOLS[protocol.name]
-    return f"protocol {protocol.name}" + ("" if is_own else f", but ties {protocol.ties}")

@@ -6,6 +6,8 @@ from encoders.options import Pooling
 
 DIRECTIONS = ("text_to_video", "video_to_text")
 """Of retrieval: fields of `RetrievalResult`."""
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+"""Of the figure of slices: what it can be."""
 METRICS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
 """Metrics that get a confidence interval: fields of `RetrievalMetrics`."""
 POOLINGS = tuple(map(str, Pooling))

@@ -64,6 +64,15 @@ class Protocol:
         """The same with another rule for ties; None: its own."""
         return self if ties is None else replace(self, ties=ties, ties_of_several=None)
 
+    def __str__(self) -> str:
+        """In words, with the rule for ties where that is not its own.
+
+        >>> str(PROTOCOLS["fda"]), str(PROTOCOLS["fda"].with_ties(Ties.OPTIMISTIC))
+        ('protocol fda', 'protocol fda, but ties optimistic')
+        """
+        is_own = self == PROTOCOLS[self.name]
+        return f"protocol {self.name}" + ("" if is_own else f", but ties {self.ties}")
+
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {

@@ -29,11 +29,13 @@ from pipeline.evaluation.repeats import num_unlike_repeats
 from pipeline.evaluation.scores.dot import DotScores, Put
 from pipeline.evaluation.scores.equal import first_of_equal
 from pipeline.evaluation.slices.families import SliceFamily, slice_queries
+from pipeline.evaluation.slices.figure import draw_slices
 from pipeline.evaluation.slices.inputs import caption_texts
 from pipeline.evaluation.slices.scoring import SliceScores, score_slices
 from pipeline.evaluation.statistics.intervals import Interval, intervals
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
+from pipeline.run.files import check_writable
 from pipeline.run.words import plural
 from store.json_values import JSON
 from store.store import Store
@@ -75,11 +77,31 @@ class EvalReport:
 
         Raises:
             FileExistsError: The file exists, and `overwrite` is false.
+            InputError: It would lie in the store.
         """
+        path = self._writable(path, overwrite)
         table = self.per_query()
         about = {**self.settings(), "slices": {one.name: one.to_dict() for one in self.families}}
-        write_per_query(table, Path(path), about, overwrite=overwrite)
+        write_per_query(table, path, about, overwrite=overwrite)
         return table
+
+    def write_figure(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Draw R@1 of the slices that were asked for into a `.png`, `.svg` or `.pdf` file.
+
+        Raises:
+            OptionError: No slices were asked for, or the file is of another kind.
+            FileExistsError: The file exists, and `overwrite` is false.
+            InputError: It would lie in the store.
+            NothingToDrawError: All queries are in one slice of each family.
+        """
+        if self.slices is None:
+            raise OptionError("no slices were scored: ask for them by EvalExtras(slices=('all',))")
+        title = f"{self.result.features} on {self.result.split}, {self.options.counted}"
+        draw_slices(self.slices, self._writable(path, overwrite), title)
+
+    def _writable(self, path: str | PathLike[str], overwrite: bool) -> Path:
+        check_writable(Path(path), *([] if self.store is None else [self.store.place]), overwrite=overwrite)
+        return Path(path)
 
     def settings(self) -> dict[str, JSON]:
         """Everything that decides the numbers: enough to get them again."""

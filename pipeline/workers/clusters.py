@@ -17,6 +17,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pipeline.isolation.decoder import close_decoders
+from pipeline.run.fields import check_kinds
+from pipeline.run.options import ClusterOptions
 from pipeline.run.resources import ONE_THREAD
 from pipeline.workers.dask import MAX_ATTEMPTS, DaskExecutor
 from pipeline.workers.job_settings import ClusterError, JobSettings, cluster_class, job_class
@@ -102,8 +104,15 @@ def job_cluster(
         yield stack.enter_context(_prepared(client, preflight, patience, say))
 
 
-def job_script(settings: JobSettings) -> str:
-    """The script of each job, or the specification of a cluster on Kubernetes, as text. Starts nothing."""
+def job_script(cluster: ClusterOptions) -> str:
+    """The script of each job, or the specification of a cluster on Kubernetes, as text. Starts nothing.
+
+    Raises:
+        OptionError: A setting is unknown, of the wrong type or missing; the message names it.
+        ClusterError: dask-jobqueue or dask-kubernetes is not installed.
+    """
+    check_kinds(cluster=(cluster, ClusterOptions))
+    settings = JobSettings.of(cluster)
     if settings.kind == "kubernetes":
         import json
 
@@ -114,7 +123,10 @@ def job_script(settings: JobSettings) -> str:
 
 def kubernetes_spec(settings: JobSettings, name: str, num_workers: int) -> dict[str, Any]:
     """A `DaskCluster` resource for Dask's operator: each worker is a pod."""
-    from dask_kubernetes.operator import make_cluster_spec
+    try:
+        from dask_kubernetes.operator import make_cluster_spec
+    except ModuleNotFoundError as error:
+        raise ClusterError(f"--cluster kubernetes needs dask-kubernetes: {install_extra('kubernetes')}") from error
 
     table = settings.table
     limits = {"memory": f"{settings.memory_mib}Mi", "cpu": "1"}
@@ -158,11 +170,9 @@ def _start(settings: JobSettings, num_workers: int) -> Any:
     """Start a cluster of so many workers, and return it when all its jobs are submitted."""
     num_jobs = settings.num_jobs(num_workers)
     if settings.kind == "kubernetes":
-        try:
-            from dask_kubernetes.operator import KubeCluster
-        except ModuleNotFoundError as error:
-            raise ClusterError(f"--cluster kubernetes needs dask-kubernetes: {install_extra('kubernetes')}") from error
         spec = kubernetes_spec(settings, f"fda-{uuid.uuid4().hex[:8]}", num_jobs)
+        from dask_kubernetes.operator import KubeCluster  # which the line before has found
+
         return KubeCluster(custom_cluster_spec=spec, namespace=settings.table.get("namespace"), quiet=True)
     job = job_class(settings.kind)
     command = shlex.split(job.submit_command)[0]

@@ -14,9 +14,10 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, OptionError, PipelineError
+from pipeline.run.options import ClusterOptions
 from pipeline.run.resources import NeedsMemory
 from pipeline.run.words import plural
 from store.remedies import install_extra
@@ -92,6 +93,19 @@ class JobSettings:
         if self.num_workers < 1:
             raise InputError(f"[cluster.{self.kind}] cores must be at least 1, got {self.num_workers}")
         self.memory_mib  # noqa: B018  # raises if it is not a size
+
+    @classmethod
+    def of(cls, cluster: ClusterOptions) -> Self:
+        """Check what a user says of a cluster.
+
+        Raises:
+            OptionError: A setting is unknown, of the wrong type or missing; the message names it.
+            ClusterError: dask-jobqueue is not installed.
+        """
+        try:
+            return cls(cluster.kind, cluster.settings)
+        except ValueError as error:
+            raise OptionError(str(error)) from error
 
     @property
     def num_workers(self) -> int:

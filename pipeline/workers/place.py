@@ -96,7 +96,7 @@ def check_place(run: RunOptions, memory: NeedsMemory | None = None) -> None:
         if not (_ADDRESS.fullmatch(host) and port.isdigit() and 0 < int(port) < 1 << 16):
             raise OptionError(f"scheduler {run.scheduler!r} is not tcp://HOST:PORT")
     if run.cluster is not None:
-        settings = _job_settings(run)
+        settings = JobSettings.of(run.cluster)
         if memory is not None:
             try:
                 settings.check_memory(memory)
@@ -143,7 +143,7 @@ def workers_for(run: RunOptions, work: Workload, report: Reporter, *, default: i
     elif run.cluster is not None:
         from pipeline.workers.clusters import job_cluster
 
-        settings, num_workers = _job_settings(run), min(wanted, work.num_shards)
+        settings, num_workers = JobSettings.of(run.cluster), min(wanted, work.num_shards)
         report.say(f"{plural(num_workers, 'worker')} as {plural(settings.num_jobs(num_workers), 'job')}")
         preflight, limit_or_none = work.preflight(), run.worker_timeout_seconds
         with job_cluster(settings, num_workers, preflight, wait_seconds=limit_or_none, say=report.say) as executor:
@@ -156,14 +156,6 @@ def workers_for(run: RunOptions, work: Workload, report: Reporter, *, default: i
     else:  # processes, which take seconds to start
         with local_dask(num_workers := _num_fitting(wanted, work, report)) as executor:
             yield Workers(executor, num_workers)
-
-
-def _job_settings(run: RunOptions) -> JobSettings:
-    assert run.cluster is not None
-    try:
-        return JobSettings(run.cluster.kind, run.cluster.settings)
-    except ValueError as error:
-        raise OptionError(str(error)) from error
 
 
 def _num_held(wanted: int, work: Workload) -> int:

@@ -263,6 +263,18 @@ def test_files_of_the_commands_are_written_from_python_as_well(command: Commands
     assert command("eval", store, "--features", features, "--per-query", shell).code == 0
     assert shell.read_bytes() == python.read_bytes()
 
+    sliced = fda.evaluate(store, features, extras=fda.EvalExtras(slices=("all",)))
+    with pytest.raises(fda.NothingToDrawError, match="all queries are in one slice"):
+        sliced.write_figure(tmp_path / "slices.png")
+    with pytest.raises(fda.OptionError, match="must end in .png or .svg or .pdf"):
+        sliced.write_figure(tmp_path / "slices.jpg")
+    with pytest.raises(fda.InputError, match="would lie in the store"):
+        sliced.write_figure(Path(store) / "slices.png")
+    with pytest.raises(fda.InputError, match="would lie in the store"):
+        report.write_per_query(Path(store) / "ranks.parquet")
+    with pytest.raises(fda.OptionError, match="no slices were scored"):
+        report.write_figure(tmp_path / "other.png")
+
     options = fda.GenerateOptions(size=fda.Size.TINY, num_train=2, num_eval=1)
     flags = ("--size", "tiny", "--num-train", "2", "--num-eval", "1", "--dry-run", "--json")
     asked = command("generate", tmp_path / "data", *flags)

@@ -12,6 +12,7 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
+import fda as api
 from store.completion import input_digests, outcomes_of
 from store.features import (
     ClipFeatures,
@@ -270,6 +271,13 @@ def test_slices_are_drawn(fda: Commands, tmp_path: Path) -> None:
     ended = fda("eval", tmp_path / "store", "--features", "mine", "--figure", figure)
     assert (ended.code, ended.error_line) == (0, f"figure: {figure}")
     assert figure.read_bytes().startswith(b"\x89PNG")
+    python = tmp_path / "python.png"
+    report = api.evaluate(tmp_path / "store", "mine", extras=api.EvalExtras(slices=("all",)))
+    report.write_figure(python)
+    assert python.read_bytes() == figure.read_bytes()
+    with pytest.raises(FileExistsError):
+        report.write_figure(str(python))
+    report.write_figure(python, overwrite=True)
 
 
 def test_where_all_queries_are_in_one_slice_no_figure_is_drawn(fda: Commands, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.output.slice_figure import NothingToDrawError, draw_slices, slices_figure
 from cli.output.slices import print_slices
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.slices.families import slice_queries
+from pipeline.evaluation.slices.figure import NothingToDrawError, draw_slices, slices_figure
 from pipeline.evaluation.slices.scoring import FEW_VIDEOS, SliceScores, score_slices
 from tests.sliced import Known, known_ranking, known_store
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.run.options import BATCH_SYSTEMS
+import fda as api
+from pipeline.run.options import BATCH_SYSTEMS, ClusterOptions
 from pipeline.run.resources import ONE_THREAD, WorkerMemory
-from pipeline.workers.clusters import job_script
 from pipeline.workers.job_settings import JobSettings, job_class, settings_of
 from pipeline.workers.preflight import Preflight, UnfitWorkerError, check_here
 from store.claims.holding import claimed
@@ -37,12 +37,16 @@ DIRECTIVES = {
 
 
 def settings(kind: str, **more: object) -> JobSettings:
-    return JobSettings(kind, {"cores": 4, "memory": "16 GiB", "queue": "long", "walltime": "4:00", **more})
+    return JobSettings.of(cluster(kind, **more))
+
+
+def cluster(kind: str, **more: object) -> ClusterOptions:
+    return ClusterOptions(kind, {"cores": 4, "memory": "16 GiB", "queue": "long", "walltime": "4:00", **more})
 
 
 @pytest.mark.parametrize("kind", DIRECTIVES)
 def test_a_job_is_several_workers_of_one_thread(kind: str) -> None:
-    lines = job_script(settings(kind, job_script_prologue=["module load ffmpeg"])).splitlines()
+    lines = api.job_script(cluster(kind, job_script_prologue=["module load ffmpeg"])).splitlines()
     assert lines[0] == "#!/usr/bin/env bash"
     assert set(DIRECTIVES[kind]) <= set(lines)
     exports = [f"export {name}={value}" for name, value in ONE_THREAD.items()]
@@ -66,7 +70,7 @@ def test_a_worker_of_kubernetes_is_a_pod() -> None:
         "volume_mounts": [mount],
         "env": {"AWS_PROFILE": "data"},
     }
-    spec = json.loads(job_script(JobSettings("kubernetes", table)))
+    spec = json.loads(api.job_script(ClusterOptions("kubernetes", table)))
     assert spec["kind"] == "DaskCluster"
     worker = spec["spec"]["worker"]["spec"]
     (container,) = worker["containers"]
@@ -147,8 +151,13 @@ def test_the_job_script_is_printed_and_nothing_begins(fda: Commands, manifest: P
     store = tmp_path / "store"
     ended = fda("preprocess", manifest, store, *FLAGS, "--cluster", "pbs", "--config", config, "--print-job-script")
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == job_script(JobSettings("pbs", tomllib.loads(config.read_text())["cluster"]["pbs"]))
+    assert ended.out == api.job_script(ClusterOptions("pbs", tomllib.loads(config.read_text())["cluster"]["pbs"]))
     assert not store.exists()
+
+
+def test_the_job_script_of_wrong_settings_is_refused() -> None:
+    with pytest.raises(api.OptionError, match=r"\[cluster.pbs\] has no setting 'nodes'"):
+        api.job_script(api.ClusterOptions("pbs", {"memory": "9 GiB", "nodes": 3}))
 
 
 SLURM = {

@@ -7,8 +7,10 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import PipelineError
+from encoders.replacing import replacing
+from pipeline.errors import OptionError, PipelineError
 from pipeline.evaluation.metrics import RetrievalMetrics
+from pipeline.evaluation.names import FIGURE_SUFFIXES
 from pipeline.evaluation.slices.scoring import FEW_MARK, FEW_VIDEOS, FamilyScores, SliceScore, SliceScores
 from pipeline.run.words import cut
 
@@ -48,9 +50,14 @@ def draw_slices(scores: SliceScores, path: Path, title: str) -> None:
         title: Of the figure.
 
     Raises:
+        OptionError: The suffix is none of `FIGURE_SUFFIXES`.
         NothingToDrawError: No family divides the queries.
     """
-    slices_figure(scores, title).savefig(path)
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise OptionError(f"{path.name!r} must end in {' or '.join(FIGURE_SUFFIXES)}: that is what is written")
+    figure = slices_figure(scores, title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
 
 
 def slices_figure(scores: SliceScores, title: str) -> Figure:
