@@ -1,4 +1,4 @@
-"""The import graph: `cli -> pipeline -> {encoders, store}`, no circle, torch in `encoders` alone; and sizes of code.
+"""Imports, `cli -> pipeline -> {encoders, store}`: no circle, torch in `encoders` alone; sizes; where tests are.
 
 Each test lists every violation, one a line, so that one run is enough to fix them all.
 """
@@ -9,6 +9,7 @@ import ast
 import functools
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -37,6 +38,15 @@ FILES = [
     *(path for package in MAY_IMPORT if (path := ROOT / f"{package}.py").is_file()),
 ]
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
+
+MIRRORED = sorted(MAY_IMPORT.keys() - {"fda"})
+MAX_MODULES_WITHOUT_TESTS = 2
+"""A room of more modules has a folder of tests. `__init__` does not count."""
+TESTED_ELSEWHERE = {
+    "pipeline/reporting/sections": "parts of a page, of which tests/pipeline/reporting reads the whole",
+    "pipeline/video/reading/containers": "reached through `file_extent` alone, whose tests are in the room above",
+}
+"""Rooms without a folder of tests, each with the reason."""
 
 
 def module_name(path: Path) -> str:
@@ -163,6 +173,26 @@ def test_files_are_short() -> None:
     files = [*FILES, *TEST_FILES, *for_browsers, *pages]
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     fails_with([f"{path.relative_to(ROOT)}: {lines} lines" for path, lines in lengths.items() if lines > MAX_LINES])
+
+
+def test_tests_mirror_the_packages() -> None:
+    """A folder of tests has a room in the package, and a room has a folder with tests, unless it is small."""
+    # Of files: a folder that git has left may still have its `__pycache__`.
+    rooms = Counter(path.parent.relative_to(ROOT) for path in FILES if path.parent != ROOT)
+    folders = {path.parent.relative_to(ROOT / "tests") for path in TEST_FILES}
+    with_tests = {path.parent.relative_to(ROOT / "tests") for path in TEST_FILES if path.name.startswith("test_")}
+    mirrored = {folder for folder in folders if folder.parts and folder.parts[0] in MIRRORED}
+    assert len(mirrored) > len(MIRRORED)
+    violations = [f"tests/{folder}: there is no {folder}/" for folder in sorted(mirrored - rooms.keys())]
+    for room, num_files in sorted(rooms.items()):
+        num_modules = num_files - (ROOT / room / "__init__.py").is_file()
+        is_excused = str(room) in TESTED_ELSEWHERE
+        if room in with_tests and is_excused:
+            violations.append(f"{room}: has tests, and a reason to have none")
+        elif num_modules > MAX_MODULES_WITHOUT_TESTS and room not in with_tests and not is_excused:
+            violations.append(f"{room}: no tests in tests/{room}, of {num_modules} modules")
+    violations += [f"{room}: is excused, and not there" for room in TESTED_ELSEWHERE if Path(room) not in rooms]
+    fails_with(violations)
 
 
 def parameters_of_functions() -> dict[str, int]:

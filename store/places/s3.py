@@ -7,11 +7,11 @@ By default s3fs repeats a request, and botocore repeats each of these again: up 
 switched off, and failed requests are repeated here.
 """
 
-# Why by hand. Two libraries were tried on the same faults (tests/store/test_objects_*). boto3 with its own "standard"
-# retries needs 73 lines instead of 230, and fails 9 of 15 tests in which each request fails once: it repeats neither an
-# answer that breaks off while its body is read, nor an upload that the server found damaged. obstore 0.12 repeats cut
-# bodies of objects, but neither cut listings nor damaged uploads, and a forked child of a process that has used it
-# hangs in its first request. Workers are forked here.
+# Why by hand. Two libraries were tried on the same faults (tests/store/places/test_objects_*). boto3 with its own
+# "standard" retries needs 73 lines instead of 230, and fails 9 of 15 tests in which each request fails once: it repeats
+# neither an answer that breaks off while its body is read, nor an upload that the server found damaged. obstore 0.12
+# repeats cut bodies of objects, but neither cut listings nor damaged uploads, and a forked child of a process that has
+# used it hangs in its first request. Workers are forked here.
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 
 from cli.main import main
 from store.store import Store
-from tests.pipeline.evaluation.test_compare import add, confused
+from tests.pipeline.evaluation.comparing.test_compare import add, confused
 from tests.pipeline.evaluation.test_evaluate import ONE_HOT, cached
 
 

@@ -1,26 +1,13 @@
-"""The four commands on real videos by the real command line, and the demo as a shell runs it."""
+"""The four commands on real videos by the real command line."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from pipeline.demo.page import demo_section
-from pipeline.demo.result import DemoResult
-from pipeline.experiments.findings import QUICK
-from pipeline.reporting.page import Page
-from pipeline.run.events import EvaluationDone
-from pipeline.training.checkpoint import TrainingHistory
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
-from tests.demo_results import demo_result
 from tests.encoders_tiny import write_config
-from tests.html_pages import ParsedPage
 from tests.stores import tree_digest
-
-ANSWER = "times the best that any model could guess from single frames"
 
 
 def write_preset(folder: Path) -> Path:
@@ -118,53 +105,3 @@ def test_a_checkpoint_folder_that_holds_something_else_is_left_alone(fda: Comman
         assert ended.code == 1
         assert "contains 'thesis.tex', which `fda finetune` did not write" in ended.error_line
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
-
-
-def test_the_page_of_the_demo_shows_its_training() -> None:
-    evaluations = (
-        EvaluationDone(1, 1, 2, 9, 2.5, 30.0, 30.0, True),
-        EvaluationDone(2, 2, 2, 18, 1.5, 40.0, 40.0, True),
-    )
-    history = TrainingHistory(evaluations, 2, 2, 40.0, 8, 2, 0, "split 'val'", chosen_on_test=False)
-    section = demo_section(demo_result(["a"], {"masks": history}), ["", "R@1"], [["b", "1"]])
-    page = ParsedPage(Page("demo", "store", (section,), "fda").html())
-    page.check()
-    assert page.tags.count("svg") == 1
-    assert "epoch 2 1.500 40.0" in page.text
-    assert QUICK not in page.text
-
-
-def test_the_demo_runs_everything_and_goes_on_where_it_was(
-    fda: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "demo"
-    ended = fda("demo", folder, "--quick", "--no-progress")  # .ci/run has it as the shell runs it
-    assert ended.code == 0, ended.err
-    titles = ("the paper's motion masks", "masks of whole objects", "without (alpha all ones)", "another clip's masks")
-    for words in (*titles, "chance", QUICK):
-        assert words in ended.out
-    assert ANSWER not in ended.out
-    page = folder / "demo.html"
-    assert f"page: {page}" in ended.out
-    assert f"search it: fda serve {folder}/store --open    (try: a red star is moving)" in ended.out
-    parsed = ParsedPage(page.read_text(encoding="utf-8"))
-    parsed.check()
-    assert parsed.titles[:4] == ["Does the motion mask help?", "In short", "Retrieval", "Feature sets compared"]
-    assert parsed.tags.count("img") > 8  # the test clips, and those of the report
-    assert QUICK in parsed.text
-    assert "“ a red circle is moving ”" in parsed.text
-    assert f"fda encode {folder}/store --features masks --checkpoint {folder}/checkpoints/masks" in parsed.text
-    assert page.stat().st_size < 5_000_000
-    shown: list[DemoResult] = []
-    monkeypatch.setattr("pipeline.demo.run.write_demo_page", lambda store, result, *arguments: shown.append(result))
-    again = fda("demo", folder, "--quick", "--json")
-    assert (again.code, [one.page for one in shown]) == (0, [page])
-    result = json.loads(again.out)
-    assert result["page"] == str(page)
-    assert result["quick"] is True
-    assert set(result["test"]) == set(result["still"]) == {"masks", "objects", "ones", "shuffled"}
-    assert result["test"]["masks"]["num_videos"] == 4
-    assert "nothing to do: " in again.err
-    monkeypatch.setattr("fda.demo", lambda *arguments, **options: replace(shown[0], is_quick=False))
-    whole = fda("demo", folder)
-    assert (ANSWER in whole.out, QUICK in whole.out) == (True, False)

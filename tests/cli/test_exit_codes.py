@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_evaluate import cached
+from tests.cli.commands.test_evaluate import cached
 from tests.clips_on_disk import Commands
 
 MISSING = (

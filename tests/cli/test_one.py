@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.evaluation.slices.families import _word_bins
 from tests.clips_on_disk import SERIAL_FLAGS, Commands, record, write_clip, write_manifest
-from tests.pipeline.evaluation.test_compare import add
+from tests.pipeline.evaluation.comparing.test_compare import add
 from tests.stores import fill_store, make_store
 
 PLURAL_OF_ONE = re.compile(r"(?<![\d.,/-])1 (?!is\b|has\b|was\b|this\b)[a-z]+s\b(?! of)(?!/s)")

@@ -11,7 +11,8 @@ freedom of such a sum (Satterthwaite 1946): near 2 if three seeds disagree, near
 
 Why no percentiles of a crossed bootstrap (Owen 2007: draw seeds and videos, each with replacement)? Three seeds are too
 few to draw from: where trainings differ, its 95% intervals held the truth in 78 to 84% of simulated experiments with
-three seeds and 1,000 videos, and these in 91 to 94%. `tests/pipeline/evaluation/test_crossed.py` simulates both.
+three seeds and 1,000 videos, and these in 91 to 94%. `tests/pipeline/evaluation/statistics/test_crossed.py` simulates
+both.
 
 Where no query differs, or all do, the sample shows no variance at all. So the variance of a paired difference counts
 two videos more, of which half a one is better and half a one worse (Agresti and Min 2005, for paired shares); a share

@@ -24,7 +24,7 @@ from pipeline.evaluation.scores.shots import neighbour_distances, shot_features
 from store.errors import NotInStoreError
 from store.features import Features
 from tests.frame_stores import frame_store
-from tests.pipeline.evaluation.test_frame_scores import ALL, random_frames
+from tests.pipeline.evaluation.scores.test_frame_scores import ALL, random_frames
 from tests.retrieval_cases import Floats, unit_rows, video_to_text
 
 

@@ -1,6 +1,6 @@
 """Every command that writes, on a store at s3://, disturbed at its write requests, and run again.
 
-Here a sample; `python -m tests.store.test_objects_faults SECONDS [SEED] [SCENARIO]` tries more of them.
+Here a sample; `python -m tests.store.places.test_objects_faults SECONDS [SEED] [SCENARIO]` tries more of them.
 """
 
 from __future__ import annotations

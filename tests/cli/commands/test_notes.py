@@ -11,7 +11,7 @@ from store.completion import outcomes_of
 from store.schema import VideoStatus
 from store.store import Store
 from tests.clips_on_disk import SERIAL_FLAGS, SIZE, Commands, record, write_clip, write_manifest
-from tests.pipeline.video.test_streams import THUMBNAIL, Track, write_tracks
+from tests.pipeline.video.reading.test_streams import THUMBNAIL, Track, write_tracks
 from tests.videos import cut
 
 NOTE = "video stream 1 (mpeg4, 64x48, 40 frames) was taken, not video stream 0 (mjpeg, 64x48, 1 frame)"

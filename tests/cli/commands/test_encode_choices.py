@@ -24,7 +24,7 @@ from store.features import features_made_with, read_features, read_frame_feature
 from store.store import Store
 from tests.cli.encode_commands import encode
 from tests.clips_on_disk import SIZE, Commands, run_preprocess, write_small_dataset
-from tests.encoders.test_repositories import write_repository
+from tests.encoders.weights.test_repositories import write_repository
 from tests.encoders_tiny import TINY, TINY_VISION, write_config
 
 

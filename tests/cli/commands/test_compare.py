@@ -12,7 +12,7 @@ from pipeline.evaluation.names import METRICS
 from store.json_values import JSON
 from store.store import Store
 from tests.clips_on_disk import Commands
-from tests.pipeline.evaluation.test_compare import PERFECT, add, confused
+from tests.pipeline.evaluation.comparing.test_compare import PERFECT, add, confused
 from tests.pipeline.evaluation.test_evaluate import ONE_HOT, cached
 from tests.stores import fill_shard
 

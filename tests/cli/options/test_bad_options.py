@@ -13,7 +13,7 @@ from cli.main import COMMANDS
 from cli.main import fda as group
 from cli.options.files import Place
 from store.store import Store
-from tests.cli.test_evaluate import cached
+from tests.cli.commands.test_evaluate import cached
 from tests.clips_on_disk import SERIAL_FLAGS, SMALL_FLAGS, Commands, write_small_dataset
 from tests.stores import fill_store, make_store, tree_digest
 

@@ -38,8 +38,8 @@ from store.features import (
 from store.json_values import JSON
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
+from tests.pipeline.evaluation.statistics.test_intervals import Floats, Ints, hand_made
 from tests.pipeline.evaluation.test_evaluate import NUM_VIDEOS, ONE_HOT, cached
-from tests.pipeline.evaluation.test_intervals import Floats, Ints, hand_made
 from tests.stores import MASKS, fill_shard, outcomes
 
 QUICK = CompareOptions(max_missing=Limit.of(0.0), bootstrap=BootstrapOptions(num_resamples=100), num_permutations=200)
