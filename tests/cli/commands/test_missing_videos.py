@@ -262,4 +262,5 @@ def test_training_without_a_split_for_it_says_how_to_make_one(fda: Commands, cli
     ended = fda("finetune", tmp_path / "store", tmp_path / "checkpoint", "--preset", "demo")
     assert (ended.code, (tmp_path / "checkpoint").exists()) == (1, False)
     assert "no split 'train' in " in ended.error_line
-    assert "`fda preprocess --split-by-hash train=0.9,val=0.05,test=0.05` makes some" in ended.error_line
+    remedy = "`fda preprocess --split-by-hash train=0.9,val=0.05,test=0.05` makes splits, in another store"
+    assert remedy in ended.error_line
