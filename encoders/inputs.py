@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.config import CLIP_MEAN, CLIP_STD, Colours
+from encoders.config import Colours
 
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -84,29 +84,6 @@ def only_frames(
     if is_frame.all():
         return frames.reshape(-1, *frames.shape[2:]), alpha.reshape(-1, *alpha.shape[2:])
     return frames[is_frame], alpha[is_frame]
-
-
-def vision_inputs(
-    frames: NDArray[np.uint8],
-    alpha: Alpha,
-    device: torch.device,
-    mean: Colours = CLIP_MEAN,
-    std: Colours = CLIP_STD,
-) -> tuple[Tensor, Tensor]:
-    """Normalise frames and masks on the device that will use them.
-
-    Args:
-        frames: shape (batch_size, height, width, 3), RGB.
-        alpha: shape (batch_size, height, width).
-        device: where the model is.
-        mean: of R, G and B, where a pixel is 0..1.
-        std: likewise.
-
-    Returns:
-        Images of shape (batch_size, 3, height, width) and alpha of shape (batch_size, 1, height, width), float32.
-    """
-    pictures, masks = (torch.from_numpy(writable(part)).to(device) for part in (frames, alpha))
-    return normalise_frames(pictures, mean, std), normalise_alpha(masks)
 
 
 def normalise_frames(frames: Tensor, mean: Colours, std: Colours) -> Tensor:

@@ -153,13 +153,6 @@ class AlphaClip(nn.Module):
         return self._stem_name + _ALPHA_ENDING
 
     @property
-    def first_layer(self) -> AlphaConv:
-        """What sees the pictures and their alpha."""
-        layer = self.clip.visual.get_submodule(self.stem.name)
-        assert isinstance(layer, AlphaConv)
-        return layer
-
-    @property
     def patch_size(self) -> int:
         """Height and width of a patch, in pixels; of a tower without patches, what most have."""
         return self.stem.stride if self.takes_patches else _PATCH_SIZE

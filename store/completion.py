@@ -79,6 +79,9 @@ def outcomes_of_each(store: Store, shards: Iterable[Shard], stage: str) -> Itera
 def require_committed(store: Store, shard: Shard, stage: str) -> CommitRecord:
     """The record of a complete shard, for a worker: that its videos are those of the catalogue, the plan has checked.
 
+    A shard is complete when its record exists and is of this very shard, its files have the recorded sizes, and its
+    inputs have not changed. A record that cannot be read counts as none, so its shard is rebuilt.
+
     Raises:
         ShardIncompleteError: The shard is pending.
     """
@@ -141,16 +144,6 @@ def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str
     return digests
 
 
-def committed(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
-    """The record of a complete shard, or None if the shard is pending.
-
-    A shard is complete when its record exists and is of this very shard, its files have the recorded sizes, and its
-    inputs have not changed. A record that cannot be read counts as none, so its shard is rebuilt.
-    """
-    (judged,) = _CompletionCheck(store).judge(shard, [stage])
-    return None if isinstance(judged, Pending) else judged
-
-
 @dataclass(frozen=True, slots=True)
 class Pending:
     """Why a shard is pending."""
@@ -168,7 +161,7 @@ class Pending:
 def judged_of_each(
     store: Store, shards: Iterable[Shard], stages: Sequence[str], *, num_with_outcomes: int | None = None
 ) -> Iterator[tuple[Shard, tuple[CommitRecord | Pending, ...]]]:
-    """`committed` for many shards and each of the stages, with far fewer requests than one by one.
+    """The records of many shards, one a stage, or why they are pending: far fewer requests than one by one.
 
     The sizes of files come from listings, a record is read once, and an object store is asked for many at a time.
     Memory does not grow with the number of shards, except for the names and sizes of their files.

@@ -10,9 +10,10 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.config import CLIP_MEAN, CLIP_STD, ModelConfig, TextTower, VisionTower
+from encoders.config import CLIP_MEAN, CLIP_STD, Colours, ModelConfig, TextTower, VisionTower
 from encoders.described import CLIP_VOCAB_SIZE
-from encoders.model import AlphaClip
+from encoders.inputs import Alpha, normalise_alpha, normalise_frames, writable
+from encoders.model import AlphaClip, AlphaConv
 
 ALPHA_WEIGHT = "visual.conv1_alpha.weight"
 """The one tensor that CLIP does not have."""
@@ -48,6 +49,12 @@ def randomise(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if name == ALPHA_WEIGHT or tensor.ndim == 1:
             tensor.add_(torch.randn_like(tensor) * 0.1)
+
+
+def alpha_weight_of(model: AlphaClip) -> Tensor:
+    """Of what sees the pictures and their alpha."""
+    (layer,) = (one for one in model.modules() if isinstance(one, AlphaConv))
+    return layer.alpha.weight
 
 
 def random_clips(
@@ -89,6 +96,29 @@ def alpha_clip_layout(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[s
         for name, tensor in tensors.items()
         if name.startswith("visual.")
     }
+
+
+def vision_inputs(
+    frames: NDArray[np.uint8],
+    alpha: Alpha,
+    device: torch.device,
+    mean: Colours = CLIP_MEAN,
+    std: Colours = CLIP_STD,
+) -> tuple[Tensor, Tensor]:
+    """Normalise frames and masks on the device that will use them.
+
+    Args:
+        frames: shape (batch_size, height, width, 3), RGB.
+        alpha: shape (batch_size, height, width).
+        device: where the model is.
+        mean: of R, G and B, where a pixel is 0..1.
+        std: likewise.
+
+    Returns:
+        Images of shape (batch_size, 3, height, width) and alpha of shape (batch_size, 1, height, width), float32.
+    """
+    pictures, masks = (torch.from_numpy(writable(part)).to(device) for part in (frames, alpha))
+    return normalise_frames(pictures, mean, std), normalise_alpha(masks)
 
 
 def reference_inputs(frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.evaluation.ranking import Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores
 from store.catalog import Catalog
-from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_masks
 from store.completion import input_digests
 from store.features import (
     ClipFeatures,
@@ -28,7 +28,7 @@ from store.places.opening import folder_at
 from store.schema import Caption, SplitLayout, Video
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
-from tests.stores import MASKS, NUM_FRAMES, clip_frames, clip_masks, make_manifest, outcomes
+from tests.stores import MASKS, NUM_FRAMES, clip_frames, clip_masks, make_manifest, outcomes, write_frames
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,17 @@ from store.arrays.codec_names import CodecName
 from store.arrays.shards import ArraySpec, ArrayValues, shard_content
 from store.catalog import Catalog
 from store.clips.shards import (
+    FramesDraft,
     ShardFrames,
     create_clip_arrays,
     create_mask_arrays,
+    draft_frames,
     slot_checksum,
-    write_frames,
     write_masks,
 )
-from store.commits import VideoOutcome
+from store.commits import CommitRecord, VideoOutcome, commit_shards
+from store.completion import require_committed
+from store.errors import ShardIncompleteError
 from store.growth import create_store
 from store.places.folder import StoreFolder, WrittenFile
 from store.places.opening import folder_at
@@ -113,6 +116,28 @@ def outcomes(store: Store, shard: Shard, failed: frozenset[int] = frozenset()) -
         )
         for video in store.catalog.shard_videos(shard)
     )
+
+
+def write_frames(
+    store: Store,
+    shard: Shard,
+    clips: ShardFrames,
+    outcomes: Sequence[VideoOutcome],
+    *,
+    kept_rows: Collection[int] = (),
+) -> FramesDraft:
+    """Write and commit the frames of a shard: see `draft_frames` and `commit_shards`."""
+    made = draft_frames(store, shard, clips, outcomes, kept_rows=kept_rows)
+    commit_shards(store.folder, [made.draft])
+    return made
+
+
+def committed(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
+    """The record of a complete shard, or None if the shard is pending."""
+    try:
+        return require_committed(store, shard, stage)
+    except ShardIncompleteError:
+        return None
 
 
 def fill_shard(store: Store, shard: Shard, failed: frozenset[int] = frozenset()) -> None:

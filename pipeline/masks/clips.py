@@ -48,13 +48,6 @@ class ClipMasks:
     summary: MaskSummary
 
 
-def difference_masks(
-    frames: NDArray[np.uint8], options: MaskOptions, next_grey: NDArray[np.uint8] | None = None
-) -> Masks:
-    """The masks of `clip_masks` alone, shape (num_frames, height, width)."""
-    return clip_masks(frames, options, next_grey).masks
-
-
 def clip_masks(
     frames: NDArray[np.uint8],
     options: MaskOptions,

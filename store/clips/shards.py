@@ -152,20 +152,6 @@ def draft_frames(
     return FramesDraft(replace(clips, frames=frames, next_grey=next_grey, inputs=draft.as_input), draft)
 
 
-def write_frames(
-    store: Store,
-    shard: Shard,
-    clips: ShardFrames,
-    outcomes: Sequence[VideoOutcome],
-    *,
-    kept_rows: Collection[int] = (),
-) -> FramesDraft:
-    """Write and commit the frames of a shard: see `draft_frames` and `commit_shards`."""
-    made = draft_frames(store, shard, clips, outcomes, kept_rows=kept_rows)
-    commit_shards(store.folder, [made.draft])
-    return made
-
-
 def _pictures(
     store: Store,
     spec: ArraySpec,

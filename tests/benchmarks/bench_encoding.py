@@ -17,7 +17,6 @@ import torch
 from encoders.devices import computes_bf16, find_device, move_to
 from encoders.encoding.encoder import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, lowest_cosine
 from encoders.encoding.precision import dtype_of
-from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.weights.loading import LoadedModel, load_model
@@ -31,6 +30,7 @@ from tests.benchmarks.bench_reading import make_store
 from tests.benchmarks.flops import frame_flops
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
 from tests.benchmarks.quoted import quote
+from tests.encoders_tiny import vision_inputs
 
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}
 """Dense bf16, as NVIDIA states it, by a part of the device's name."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.exporting.options import ExportFormat, ExportOptions
 from pipeline.exporting.run import export
 from store.catalog import Catalog
-from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_masks
 from store.commits import VideoOutcome
 from store.feature_arrays import caption_shards
 from store.features import ClipFeatures, TextFeatures, create_features, write_clip_features, write_text_features
@@ -29,6 +29,7 @@ from store.schema import Caption, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
 from tests.benchmarks.quoted import quote
+from tests.stores import write_frames
 
 NUM_FRAMES, SHARD_SIZE, CAPTIONS, DIM, SIZE = 12, 16, 20, 512, 4
 BLOCK = 2**23

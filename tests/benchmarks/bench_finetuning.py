@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from encoders.devices import find_device, move_to
-from encoders.inputs import vision_inputs
 from encoders.model import pool
 from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer
@@ -37,6 +36,7 @@ from store.clips.reader import ClipReader
 from tests.benchmarks.bench_reading import make_store
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
 from tests.benchmarks.quoted import quote
+from tests.encoders_tiny import vision_inputs
 
 TEXT = "a man in a red shirt is playing the guitar on a stage number {}"
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks.clips import clip_masks, difference_masks
+from pipeline.masks.clips import clip_masks
 from pipeline.masks.options import Compensation, Difference, MaskOptions, ThresholdMode
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions
@@ -79,7 +79,7 @@ def main(*, quick: bool = False) -> None:
         if not clips:
             continue
         for frames in clips:
-            np.testing.assert_array_equal(difference_masks(frames, MaskOptions()), reference(frames, MaskOptions()))
+            np.testing.assert_array_equal(clip_masks(frames, MaskOptions()).masks, reference(frames, MaskOptions()))
         methods = {PEER: partial(reference_all, clips), "fda": partial(make_all, clips, MaskOptions())}
         methods |= {f"fda, {other}": partial(make_all, clips, options) for other, options in others.items()}
         seconds = interleaved(methods, 1 if quick else REPEATS)

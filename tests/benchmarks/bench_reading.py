@@ -15,7 +15,7 @@ from store.arrays.shards import open_array
 from store.catalog import Catalog
 from store.clips.layout import levels
 from store.clips.reader import ClipReader
-from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_masks
 from store.commits import VideoOutcome
 from store.growth import create_store
 from store.places.opening import folder_at
@@ -23,6 +23,7 @@ from store.schema import Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from tests.benchmarks.measure import interleaved_costs, print_ratios, timed
 from tests.benchmarks.quoted import quote
+from tests.stores import write_frames
 
 NUM_VIDEOS, NUM_FRAMES, SIZE, BATCH, REPEATS = 128, 12, 224, 32, 15
 

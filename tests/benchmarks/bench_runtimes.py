@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from encoders.devices import computes_bf16
 from encoders.encoding.encoder import Encoder
-from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.weights.loading import load_model
 from tests.benchmarks.measure import Cost, Row, Table, cost_rounds, print_table, timed
 from tests.benchmarks.peers import PEERS_PYTHON
 from tests.benchmarks.quoted import quote
+from tests.encoders_tiny import alpha_weight_of, vision_inputs
 
 MODEL, NUM_FRAMES = "ViT-B-32-quickgelu", 32
 
@@ -53,7 +53,7 @@ def main(*, quick: bool = False) -> None:
     threads = torch.get_num_threads()
     model = load_model(MODEL, "none").model.eval()
     with torch.no_grad():
-        model.first_layer.alpha.weight.normal_(std=0.01)
+        alpha_weight_of(model).normal_(std=0.01)
     rng, size = np.random.default_rng(0), model.config.image_size
     frames = rng.integers(0, 256, (1, 4 if quick else NUM_FRAMES, size, size, 3), dtype=np.uint8)
     masks = rng.random(frames.shape[:4]) > 0.5

@@ -24,7 +24,7 @@ from pipeline.search.engine import SearchEngine
 from pipeline.search.options import By, Query, QueryKind, SearchOptions
 from pipeline.search.scan import Vectors, best
 from store.catalog import Catalog
-from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_masks
 from store.commits import VideoOutcome
 from store.completion import input_digests
 from store.features import (
@@ -44,6 +44,7 @@ from tests.benchmarks.filling import fill_shards
 from tests.benchmarks.measure import Cost, cost_rounds, interleaved_costs, print_table, ratio_table, timed
 from tests.benchmarks.peers import PEERS_PYTHON
 from tests.benchmarks.quoted import quote
+from tests.stores import write_frames
 
 TOP, NUM_FRAMES, SIZE = 10, 12, 8
 RECALL_QUERIES = 25

@@ -22,19 +22,13 @@ from store.arrays.codec_names import FRAME_CODECS, CodecName
 from store.arrays.shards import open_array
 from store.catalog import Catalog
 from store.clips.reader import ClipReader
-from store.clips.shards import (
-    ShardFrames,
-    create_clip_arrays,
-    create_mask_arrays,
-    read_frames,
-    write_frames,
-    write_masks,
-)
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, read_frames, write_masks
 from store.commits import VideoOutcome
 from store.growth import create_store
 from store.places.opening import folder_at
 from store.schema import Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
+from tests.stores import write_frames
 from tests.videos import textured_frames
 
 NUM_VIDEOS, SHARD_SIZES, BATCH, REPEATS = 64, (16, 64), 32, 2

@@ -20,6 +20,7 @@ from encoders.model import AlphaClip
 from encoders.torchvision_shim import import_open_clip
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
 from tests.benchmarks.quoted import quote
+from tests.encoders_tiny import alpha_weight_of
 from tests.small_towers import plain_of
 
 FAMILIES: dict[str, int] = {
@@ -71,7 +72,7 @@ def measure(name: str, num_blocks: int, num_frames: int, repeats: int) -> None:
     found = torch.from_numpy(encoder.encode_clips(frames, masks).frame[0])
     cosine = torch.nn.functional.cosine_similarity(found, _bare(plain, frames[0], config), dim=-1).min()
     with torch.no_grad():
-        model.first_layer.alpha.weight.normal_(std=0.01)
+        alpha_weight_of(model).normal_(std=0.01)
     encoder = Encoder(model, batch_frames=num_frames)
     runs = {
         "open_clip's own loop": lambda: _bare(plain, frames[0], config),

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from store.catalog import Catalog
-from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_masks
 from store.commits import VideoOutcome
 from store.growth import create_store
 from store.places.folder import StoreFolder
@@ -24,6 +24,7 @@ from store.verify.reading import BUFFER_BYTES
 from store.verify.verification import LOCAL_THREADS, verify
 from tests.benchmarks.measure import interleaved, print_ratios
 from tests.benchmarks.quoted import quote
+from tests.stores import write_frames
 
 NUM_FRAMES, SHARD_SIZE = 12, 16
 PLAIN, OURS = "plain read, one thread", "fda verify"

@@ -15,7 +15,7 @@ from encoders import torchvision_shim
 from encoders.building import num_bytes
 from encoders.config import ModelConfig, TextTower, VisionTower, supported_models
 from encoders.errors import ModelError
-from encoders.inputs import check_clips, vision_inputs
+from encoders.inputs import check_clips
 from encoders.model import AlphaClip, AlphaConv, pool
 from encoders.options import Pooling
 from encoders.patches import gather_patches
@@ -37,6 +37,7 @@ from tests.encoders_tiny import (
     reference_inputs,
     reference_text_features,
     tiny_model,
+    vision_inputs,
     write_config,
 )
 from tests.forked import Forked

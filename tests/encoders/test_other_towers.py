@@ -13,14 +13,13 @@ from encoders.building import num_bytes
 from encoders.config import CLIP_MEAN, ModelConfig, supported_models, why_refused
 from encoders.encoding.encoder import Encoder
 from encoders.errors import ModelError
-from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.tokens import Tokenizer
 from encoders.torchvision_shim import import_open_clip, import_timm
 from encoders.weights.loading import load_checkpoint, save_checkpoint
 from encoders.weights.pretrained import expected_by
-from tests.encoders_tiny import assert_close, random_clips
+from tests.encoders_tiny import alpha_weight_of, assert_close, random_clips, vision_inputs
 from tests.small_towers import plain_of, random_tokens, reduced, shrink_timm, stand_in_for_tokenizers
 
 open_clip = import_open_clip()
@@ -132,11 +131,11 @@ def test_without_alpha_a_model_is_open_clips_to_the_bit(
     assert torch.nn.functional.cosine_similarity(torch.from_numpy(near), expected, dim=-1).min() >= 0.99
 
     model.encode_frames(images.contiguous(), alpha).square().sum().backward()  # type: ignore[no-untyped-call]
-    gradient = model.first_layer.alpha.weight.grad
+    gradient = alpha_weight_of(model).grad
     assert gradient is not None
     assert gradient.abs().max() > 0
     with torch.no_grad():
-        model.first_layer.alpha.weight.normal_()
+        alpha_weight_of(model).normal_()
         expected = model.encode_frames(images, alpha)
     trained, soft = (Encoder(model).encode_clips(clips, one).frame[0] for one in (masks, 255 * masks.astype(np.uint8)))
     cosine = torch.nn.functional.cosine_similarity(torch.from_numpy(trained), expected, dim=-1)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.encoding.encoder import Encoder
-from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
 from encoders.tokens import Tokenizer
 from encoders.weights.loading import load_model
@@ -30,6 +29,7 @@ from tests.encoders_tiny import (
     reference_image_features,
     reference_inputs,
     reference_text_features,
+    vision_inputs,
     write_config,
 )
 

@@ -9,7 +9,7 @@ import zarr
 
 import store.features
 from store.commits import CommitRecord
-from store.completion import committed, input_digests, outcomes_of
+from store.completion import input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
 from store.features import (
     ClipFeatures,
@@ -27,7 +27,7 @@ from store.places.local import LocalFolder
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
-from tests.stores import MASKS, fill_shard, fill_store, make_store, tree_digest
+from tests.stores import MASKS, committed, fill_shard, fill_store, make_store, tree_digest
 
 DIM = 5
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.masks.mask_sets import create_mask_set, plan_masks
 from store.claims.holding import ANY_STAGE, claimed
 from store.commits import CommitRecord, VideoOutcome, read_commit
-from store.completion import committed, input_digests, outcomes_of
+from store.completion import input_digests, outcomes_of
 from store.features import (
     ClipFeatures,
     TextFeatures,
@@ -30,6 +30,7 @@ from store.verify.findings import Kind
 from store.verify.verification import Verification, repair, verify
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
 from tests.mask_sets import make_mask_set
+from tests.stores import committed
 
 LOW = replace(SMALL.masks, threshold=9)
 DIM = 4

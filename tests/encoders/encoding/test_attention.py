@@ -9,9 +9,8 @@ from torch import Tensor
 from encoders.config import ModelConfig
 from encoders.encoding.encoder import Encoder
 from encoders.errors import ModelError
-from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
-from tests.encoders_tiny import assert_close, random_clips
+from tests.encoders_tiny import alpha_weight_of, assert_close, random_clips, vision_inputs
 from tests.small_towers import reduced, shrink_timm, stand_in_for_tokenizers
 
 
@@ -24,7 +23,7 @@ def _small(name: str, monkeypatch: pytest.MonkeyPatch) -> AlphaClip:
         for tensor in model.parameters():
             if tensor.ndim == 2:  # so that some patches count more than others
                 tensor.mul_(10)
-        model.first_layer.alpha.weight.normal_(std=0.1)
+        alpha_weight_of(model).normal_(std=0.1)
     return model
 
 

@@ -16,13 +16,12 @@ from torch import Tensor
 
 from encoders.encoding.encoder import Encoder
 from encoders.errors import WeightsFormatError
-from encoders.inputs import vision_inputs
 from encoders.options import Activation, WeightsLayout
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.export import exported, write_weights
 from encoders.weights.loading import LoadedModel, load_model
 from encoders.weights.record import WeightsHeader
-from tests.encoders_tiny import random_clips
+from tests.encoders_tiny import alpha_weight_of, random_clips, vision_inputs
 from tests.small_towers import random_tokens, reduced, shrink_timm, stand_in_for_tokenizers
 
 open_clip = import_open_clip()
@@ -154,7 +153,7 @@ def test_open_clip_reads_what_is_exported(
     loaded = load_model(model, "none")
     if name != "RN50":  # whose first layer looks over the edge of a picture
         with torch.no_grad():
-            loaded.model.first_layer.alpha.weight.normal_(std=0.1)
+            alpha_weight_of(loaded.model).normal_(std=0.1)
     path = tmp_path / "exported.safetensors"
     layout = WeightsLayout.CLIP
     write_weights(path, exported(loaded.model, layout), layout=layout, header=WeightsHeader(loaded.config.quick_gelu))

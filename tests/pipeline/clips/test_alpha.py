@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pipeline.clips.alpha import AlphaClips, shuffled_rows
 from pipeline.clips.options import AlphaSource
 from store.clips.reader import ClipReader
-from store.clips.shards import ShardFrames, write_frames, write_masks
+from store.clips.shards import ShardFrames, write_masks
 from store.errors import NotInStoreError
-from tests.stores import MASKS, NUM_FRAMES, clip_frames, clip_masks, fill_store, make_store, outcomes
+from tests.stores import MASKS, NUM_FRAMES, clip_frames, clip_masks, fill_store, make_store, outcomes, write_frames
 
 
 @given(rows=st.sets(st.integers(0, 1000), min_size=2, max_size=40), seed=st.integers(0, 2**32))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.catalog import Catalog
-from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_masks
 from store.commits import VideoOutcome
 from store.completion import input_digests
 from store.features import (
@@ -25,6 +25,7 @@ from store.places.opening import folder_at
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Manifest, Store
+from tests.stores import write_frames
 
 DIM, NUM_FRAMES, SIZE, SHARD_SIZE = 5, 3, 8, 2
 FEATURES, MASKS = "mine", "default"

@@ -25,7 +25,7 @@ from pipeline.masks.options import MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import Event, ItemsDone, RunPlanned
 from store.clips.reader import ClipReader
-from store.clips.shards import read_frames, write_frames
+from store.clips.shards import read_frames
 from store.commits import CommitRecord
 from store.completion import outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
@@ -40,7 +40,7 @@ from tests.encoders_tiny import TINY, write_config
 from tests.encoding import encode_here
 from tests.faulty_disk import Fault, FaultyDisk, Killed
 from tests.seed import drawn
-from tests.stores import fill_store, make_store, tree_digest
+from tests.stores import fill_store, make_store, tree_digest, write_frames
 
 HALF_FRAMES = FeatureDtypes(frames="float16")
 OPTIONS = FeatureRecipe(features="mine", splits=("train", "test"))

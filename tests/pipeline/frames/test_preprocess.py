@@ -18,7 +18,7 @@ from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import Answer, DecodeRequest
-from pipeline.masks.clips import difference_masks
+from pipeline.masks.clips import clip_masks
 from pipeline.masks.options import MaskOptions
 from pipeline.run.events import Event, ItemsDone, Phase, RunPlanned
 from pipeline.video.clips import VideoError
@@ -74,7 +74,7 @@ def test_masks_are_those_of_the_stored_frames(made: Store) -> None:
     for split, rows in (("train", [0, 1]), ("test", [0, 2])):
         clips = ClipReader(made, split, SMALL.mask_name).read(rows)
         for frames, masks in zip(clips.frames, clips.masks, strict=True):
-            np.testing.assert_array_equal(masks, difference_masks(frames, SMALL.masks))
+            np.testing.assert_array_equal(masks, clip_masks(frames, SMALL.masks).masks)
             assert masks.any()
 
 
@@ -307,6 +307,6 @@ def test_another_mask_set_needs_no_video(manifest: Path, made: Store, copy: Stor
     after = tree_digest(Path(copy.place))
     assert {name: after[name] for name in tree_digest(Path(made.place))} == tree_digest(Path(made.place))
     clips = ClipReader(copy, "test", "high").read([0])
-    np.testing.assert_array_equal(clips.masks[0], difference_masks(clips.frames[0], other.masks))
+    np.testing.assert_array_equal(clips.masks[0], clip_masks(clips.frames[0], other.masks).masks)
     assert bool((clips.masks != ClipReader(copy, "test", "default").read_masks([0])).any())
     assert rows_of(copy, "test", masks_stage("high")) == rows_of(made, "test")

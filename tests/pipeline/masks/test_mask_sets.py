@@ -20,7 +20,7 @@ from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import run_synchronously
 from store.clips.mask_sets import mask_set_files, mask_set_names
 from store.clips.reader import ClipReader
-from store.clips.shards import ShardFrames, create_clip_arrays, read_frames, write_frames
+from store.clips.shards import ShardFrames, create_clip_arrays, read_frames
 from store.commits import CommitRecord, VideoOutcome, commit_name
 from store.completion import outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError, StoreWriteError
@@ -34,7 +34,7 @@ from store.store import Store
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
 from tests.faulty_disk import Fault, FaultyDisk, Killed
 from tests.mask_sets import make_mask_set
-from tests.stores import NUM_FRAMES, SIZE, clip_frames, make_catalog, make_manifest, tree_digest
+from tests.stores import NUM_FRAMES, SIZE, clip_frames, make_catalog, make_manifest, tree_digest, write_frames
 
 RAW = MaskOptions(kernel_size=1, min_area=0)
 NAME = "other"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.masks.clips import clip_masks, difference_masks
+from pipeline.masks.clips import clip_masks
 from pipeline.masks.options import MaskOptions
 from tests.reference_masks import ELLIPSES, reference
 
@@ -42,7 +42,7 @@ def test_the_same_bits_as_scikit_image(
     frames: NDArray[np.uint8], threshold: float, kernel_size: int, min_area: int
 ) -> None:
     options = MaskOptions(threshold=threshold, kernel_size=kernel_size, min_area=min_area)
-    masks = difference_masks(frames, options)
+    masks = clip_masks(frames, options).masks
     assert masks.dtype == np.bool_
     np.testing.assert_array_equal(masks, reference(frames, options))
 
@@ -66,7 +66,7 @@ def test_the_grey_of_every_colour_is_opencvs(size: int) -> None:
     rng = np.random.default_rng(size)
     frames = rng.integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     options = MaskOptions(threshold=60, kernel_size=size, min_area=3)
-    np.testing.assert_array_equal(difference_masks(frames, options), reference(frames, options))
+    np.testing.assert_array_equal(clip_masks(frames, options).masks, reference(frames, options))
 
 
 @pytest.mark.parametrize(
@@ -75,40 +75,40 @@ def test_the_grey_of_every_colour_is_opencvs(size: int) -> None:
 def test_a_pixel_moves_above_the_threshold(threshold: float, difference: int, *, moved: bool) -> None:
     before = np.full((20, 20), 100, np.uint8)
     after = np.full((20, 20), 100 - difference, np.uint8)  # darker: the difference is absolute
-    assert bool(difference_masks(clip_of(before, after), MaskOptions(threshold=threshold)).all()) is moved
+    assert bool(clip_masks(clip_of(before, after), MaskOptions(threshold=threshold)).masks.all()) is moved
 
 
 @pytest.mark.parametrize(("side", "kept"), [(7, False), (8, True)])
 def test_a_component_counts_from_min_area_on(side: int, *, kept: bool) -> None:
     still, moved = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
     moved[10 : 10 + side, 10 : 10 + side] = 200
-    mask = difference_masks(clip_of(still, moved), MaskOptions(kernel_size=1, min_area=64))[0]
+    mask = clip_masks(clip_of(still, moved), MaskOptions(kernel_size=1, min_area=64)).masks[0]
     assert mask.sum() == (side * side if kept else 0)
 
 
 def test_components_that_touch_at_a_corner_are_one() -> None:
     still, moved = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
     moved[4:10, 4:10] = moved[10:16, 10:16] = 200
-    assert difference_masks(clip_of(still, moved), MaskOptions(kernel_size=1, min_area=72))[0].sum() == 72
+    assert clip_masks(clip_of(still, moved), MaskOptions(kernel_size=1, min_area=72)).masks[0].sum() == 72
 
 
 def test_the_last_frame_has_the_mask_before_it_and_a_still_clip_none() -> None:
     still, moved = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
     moved[8:24, 8:24] = 200
-    masks = difference_masks(clip_of(still, still, moved), MaskOptions())
+    masks = clip_masks(clip_of(still, still, moved), MaskOptions()).masks
     assert not masks[0].any()
     assert masks[1].any()
     np.testing.assert_array_equal(masks[2], masks[1])
-    assert not difference_masks(clip_of(still, still), MaskOptions()).any()
+    assert not clip_masks(clip_of(still, still), MaskOptions()).masks.any()
 
 
 def test_a_clip_of_one_frame_has_an_empty_mask() -> None:
-    assert not difference_masks(np.full((1, 8, 8, 3), 255, np.uint8), MaskOptions(threshold=0, min_area=0)).any()
+    assert not clip_masks(np.full((1, 8, 8, 3), 255, np.uint8), MaskOptions(threshold=0, min_area=0)).masks.any()
 
 
 def test_a_change_everywhere_is_a_full_mask() -> None:
     dark, light = np.zeros((16, 16), np.uint8), np.full((16, 16), 255, np.uint8)
-    assert difference_masks(clip_of(dark, light, dark), MaskOptions()).all()
+    assert clip_masks(clip_of(dark, light, dark), MaskOptions()).masks.all()
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_wrong_options_are_named(arguments: dict[str, float], message: str) -> N
 @pytest.mark.parametrize("shape", [(2, 4, 4), (2, 4, 4, 4), (0, 4, 4, 3)])
 def test_wrong_shapes_are_named(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(num_frames, height, width, 3\)"):
-        difference_masks(np.zeros(shape, np.uint8), MaskOptions())
+        clip_masks(np.zeros(shape, np.uint8), MaskOptions())

@@ -21,7 +21,7 @@ from pipeline.run.events import Listener, Message, Reporter, ignore_events
 from pipeline.run.records import RunClock, recorded_run
 from store.catalog import Catalog
 from store.claims.holding import claimed
-from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_masks
 from store.completion import input_digests
 from store.errors import NotInStoreError, StoreMissingError
 from store.features import (
@@ -51,6 +51,7 @@ from tests.stores import (
     make_store,
     outcomes,
     tree_digest,
+    write_frames,
 )
 
 NUM_VIDEOS, DIM = 6, 5

@@ -18,7 +18,7 @@ import fda
 from pipeline.datasets.read import read_dataset
 from pipeline.demo.run import demo
 from pipeline.errors import InputError, OptionError
-from pipeline.masks.clips import difference_masks
+from pipeline.masks.clips import clip_masks
 from pipeline.masks.options import MaskOptions
 from pipeline.synthetic import writing
 from pipeline.synthetic.bounds import single_frame_bound
@@ -196,7 +196,7 @@ def test_masks_of_the_decoded_video_lie_on_the_mover(tmp_path: Path, split: str)
     fda.generate(tmp_path, GenerateOptions(num_train=1, num_eval=2), workers=0)
     for index in range(2):
         frames = decode_clip(tmp_path / f"videos/{split}_{index:05d}.mp4", DecodeOptions(12, 144)).sample.frames
-        masks = difference_masks(frames, MaskOptions())
+        masks = clip_masks(frames, MaskOptions()).masks
         with np.load(tmp_path / f"truth/{split}_{index:05d}.npz") as truth:
             moving = truth["masks"].any(axis=0)[:, 24:168]
         assert masks.any(axis=(1, 2)).all()

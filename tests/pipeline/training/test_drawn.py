@@ -17,7 +17,7 @@ from pipeline.clips.alpha import AlphaClips, shuffled_rows
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.mask_imports.options import MaskImportOptions
-from pipeline.masks.clips import difference_masks
+from pipeline.masks.clips import clip_masks
 from pipeline.masks.mask_sets import create_mask_set, plan_masks
 from pipeline.masks.options import GROUND, Difference, MaskOptions
 from pipeline.masks.stored import stored_mask_options
@@ -96,7 +96,7 @@ def test_masks_are_those_of_a_clip_of_the_frames_drawn(store: Store, name: str) 
         ]
         seen.add(tuple(slots))
         assert stored.next_grey is not None
-        expected = difference_masks(stored.frames[0, slots], NAMES[name], stored.next_grey[0, slots])
+        expected = clip_masks(stored.frames[0, slots], NAMES[name], stored.next_grey[0, slots]).masks
         assert np.array_equal(batch.masks[place], expected)
         assert batch.is_frame.all()
     assert len(seen) > 1  # anew each epoch

@@ -14,14 +14,14 @@ from click.testing import CliRunner
 from cli.commands.status import command
 from pipeline.run.records import RunClock, recorded_run
 from pipeline.upkeep.status import StageStatus, store_status
-from store.clips.shards import create_mask_arrays, read_frames, write_frames, write_masks
+from store.clips.shards import create_mask_arrays, read_frames, write_masks
 from store.commits import commit_name
 from store.completion import outcomes_of
 from store.failures import FailedVideo
 from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
-from tests.stores import MASKS, clip_masks, fill_shard, fill_store, make_store, tree_digest
+from tests.stores import MASKS, clip_masks, fill_shard, fill_store, make_store, tree_digest, write_frames
 
 
 def stage(place: Path, name: str) -> StageStatus:

@@ -13,13 +13,24 @@ import zarr
 from store.arrays.codec_names import CodecName
 from store.clips.mask_sets import mask_attributes
 from store.clips.reader import ClipReader
-from store.clips.shards import ShardFrames, read_frames, read_next_grey, slot_checksum, write_frames, write_masks
+from store.clips.shards import ShardFrames, read_frames, read_next_grey, slot_checksum, write_masks
 from store.commits import CommitRecord, commit_name
-from store.completion import committed, input_digests, outcomes_of, require_committed
+from store.completion import input_digests, outcomes_of, require_committed
 from store.errors import NotInStoreError, ShardIncompleteError, StoreFormatError
 from store.places.local import LocalFolder
 from store.stages import FRAMES_STAGE, masks_stage
-from tests.stores import MASKS, clip_frames, clip_masks, fill_shard, fill_store, make_store, outcomes, tree_digest
+from tests.stores import (
+    MASKS,
+    clip_frames,
+    clip_masks,
+    committed,
+    fill_shard,
+    fill_store,
+    make_store,
+    outcomes,
+    tree_digest,
+    write_frames,
+)
 
 
 def test_clips_come_back_as_they_were_written(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess, preprocess_shards
 from pipeline.masks.mask_sets import create_mask_set, plan_masks
-from store.completion import committed, input_digests, outcomes_of
+from store.completion import input_digests, outcomes_of
 from store.errors import StoreWriteError
 from store.features import (
     ClipFeatures,
@@ -39,6 +39,7 @@ from tests.seed import drawn
 from tests.store.objects import FAULTS
 from tests.store.objects import folder as folder
 from tests.store.objects import reconnected as reconnected
+from tests.stores import committed
 
 REMEMBERING = RememberingDecoder()
 NUM_PUTS = 20

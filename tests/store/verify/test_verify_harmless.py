@@ -15,7 +15,7 @@ from store.catalog import VIDEOS_NAME
 from store.claims.holding import claimed
 from store.clips.layout import frame_index_spec, frames_spec
 from store.clips.mask_sets import stored_masks_spec
-from store.clips.shards import read_frames, write_frames
+from store.clips.shards import read_frames
 from store.commits import draft_shard
 from store.completion import outcomes_of
 from store.places.opening import folder_at
@@ -38,7 +38,7 @@ from tests.store.verifying import (
 from tests.store.verifying import manifest as manifest
 from tests.store.verifying import place as place
 from tests.store.verifying import whole as whole
-from tests.stores import tree_digest
+from tests.stores import tree_digest, write_frames
 
 FEATURE_PARTS = ("video", "frame", "alpha_cosine", "text", "num_dropped")
 
