@@ -27,8 +27,9 @@ lint: $(READY) ## Check style with ruff.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY) ## Check types with mypy --strict.
+types: $(READY) ## Check types with mypy --strict, also of the examples in docs/python.md.
 	$(BIN)/mypy
+	$(BIN)/python -m tests.docs.typed_examples
 
 bench: $(READY) $(PEERS)/ready ## Measure against named peers; BENCH="decoding --quick" or VIDEOS=folder for less.
 	$(BIN)/python -m tests.benchmarks $(BENCH) $(if $(VIDEOS),--videos '$(VIDEOS)')

@@ -11,7 +11,7 @@ import pytest
 import fda
 
 LOOSE: Any = fda
-"""For values of types that a type checker would refuse."""
+"""For values that are accepted at run time, or refused there, and that a type checker refuses."""
 
 
 def test_texts_are_the_members_that_they_name() -> None:
