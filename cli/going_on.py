@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 import click
 
-from cli.kept import videos_kept
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 
 _COMMITTED = "the shards that are committed in {store_place} are kept"
@@ -73,13 +73,33 @@ def _sentence(group: click.Group, arguments: list[str]) -> str:
         kept = "nothing is written yet"
     elif name in _STAGES:
         stage = _STAGES[name].format_map({key: str(params[key]) for key in params})
-        kept = videos_kept(str(params["store_place"]), stage, params.get("splits") or ()) or kept
+        kept = _videos_kept(str(params["store_place"]), stage, params.get("splits") or ()) or kept
     if template in _WITHOUT_TRACE and kept != _REPAIRED:
         return f"interrupted: {kept}; to run it again{part}:\n  {_line(arguments)}"
     dropped = [word for word in arguments if word in _STARTING_OVER] if params.get("overwrite") else []
     without = f", without {dropped[0]}, which would start over" if dropped else ""
     line = _line([word for word in arguments if word not in dropped])
     return f"interrupted: {kept}; to resume{part}{without}:\n  {line}"
+
+
+def _videos_kept(place: str, stage: str, splits: Collection[str]) -> str | None:
+    """In words, such as `94 of 318 videos are kept in store`; None where it cannot be known at once.
+
+    An object store is not asked: it may not answer, and an interrupt does not wait. Nor does it load what the run has
+    not come to load.
+    """
+    if "://" in place or "store.store" not in sys.modules:
+        return None
+    from store.errors import StoreError
+    from store.kept import videos_kept
+    from store.store import Store
+
+    try:
+        kept = videos_kept(Store.open(place), stage, splits)
+    except StoreError:
+        return None
+    number, verb = f"{kept.num_videos:,}" if kept.num_videos else "none", "is" if kept.num_videos <= 1 else "are"
+    return f"{number} of {kept.num_expected:,} videos {verb} kept in {place}"
 
 
 def _is_nothing_there(template: str, params: Mapping[str, Any]) -> bool:
