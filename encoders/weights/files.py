@@ -81,11 +81,16 @@ class WeightsFile:
         return all(name.startswith("visual.") for name in self.tensors)
 
 
-def read_weights_file(path: Path, tell: TellBytes = ignore_bytes) -> WeightsFile:
+def read_weights_file(path: Path, tell: TellBytes = ignore_bytes, sha256: str | None = None) -> WeightsFile:
     """Read .safetensors, or what torch saved (.pt, .pth, .bin; also OpenAI's TorchScript archives).
 
     The first bytes decide which of them it is, whatever the suffix (except .safetensors). No code in the file is run:
     pickles are read with `weights_only=True`, and of an archive only its tensors are taken.
+
+    Args:
+        path: The file.
+        tell: Is given the number of bytes that were read.
+        sha256: Of the file, if it is known: computing it takes as long as reading.
 
     Raises:
         WeightsMissingError: there is no file at `path`.
@@ -95,7 +100,8 @@ def read_weights_file(path: Path, tell: TellBytes = ignore_bytes) -> WeightsFile
         what = "a folder, not a file" if path.is_dir() else "no such file"
         raise WeightsMissingError(f"cannot read weights from {path}: {what}")
     _refuse_other_downloads(path)
-    sha256 = sha256_of(path, tell)  # first: this is what reads it from the disk, and can tell how far it is
+    if sha256 is None:
+        sha256 = sha256_of(path, tell)  # first: this is what reads it from the disk, and can tell how far it is
     entries, is_archive = _read_entries(path)
     header = _header(path, entries)
     entries = _without_prefix(_unwrapped(entries, path), "module.")

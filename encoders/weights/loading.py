@@ -365,7 +365,7 @@ def load_checkpoint(folder: Path | str, tell: TellBytes = ignore_bytes) -> Loade
             f"{path} has SHA-256 {digest}, but {CONFIG_FILE} was written for {description.weights_sha256}: the file "
             "was changed, or a save was interrupted; make or copy the checkpoint again"
         )
-    file = read_weights_file(path)
+    file = read_weights_file(path, sha256=digest)
     check_activation(description.config, file, None)
     clip = _build_to_fill(description.config)
     missing = _fill(clip, file)

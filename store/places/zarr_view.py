@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
-from store.errors import StoreMissingError
+from store.errors import ShardDamagedError, StoreMissingError
 from store.places.folder import StoreFolder
+from store.remedies import REBUILD
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, BufferPrototype
@@ -88,7 +89,8 @@ class ReadOnlyZarr(Store):
             return None
         start, stop = _span(byte_range, file.num_bytes)
         content = np.empty(stop - start, dtype=np.uint8)
-        file.fill(start, [content])
+        if not file.fill(start, [content]):
+            raise ShardDamagedError(f"{name} is cut off: {REBUILD}")
         return content.tobytes()
 
 

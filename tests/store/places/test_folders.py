@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,8 @@ from zarr.core.buffer import default_buffer_prototype
 
 from store.arrays.reading import read_shard
 from store.arrays.shards import ArraySpec, create_array, open_array
-from store.errors import ClaimLostError, StoreMissingError, StoreWriteError
-from store.places.folder import StoredFile, StoreFolder, WrittenFile
+from store.errors import ClaimLostError, ShardDamagedError, StoreMissingError, StoreWriteError
+from store.places.folder import OpenFile, StoredFile, StoreFolder, WrittenFile
 from store.places.objects import TAIL_BYTES
 from store.places.opening import folder_at
 from store.places.zarr_view import ReadOnlyZarr
@@ -207,6 +208,24 @@ def test_arrays_are_those_that_were_written_for_zarr_and_for_us(folder: StoreFol
     assert list(group.array_keys()) == ["array"]
     with pytest.raises(ValueError, match="read.only"):
         array[0] = 1
+
+
+def test_zarr_gets_no_part_of_a_file_that_was_cut_off_since_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_at(tmp_path / "store")
+    folder.write("a/one", b"0123456789")
+    opened = folder.open
+
+    def opened_and_cut(_: StoreFolder, name: str) -> OpenFile | None:
+        file = opened(name)
+        os.truncate(tmp_path / "store" / name, 5)
+        return file
+
+    monkeypatch.setattr(type(folder), "open", opened_and_cut)
+    read = ReadOnlyZarr(folder, "a").get("one", default_buffer_prototype(), RangeByteRequest(2, 9))
+    with pytest.raises(ShardDamagedError, match="a/one is cut off: .* rebuilds it"):
+        asyncio.run(read)
 
 
 def test_zarr_reads_parts_of_files_and_lists_them(folder: StoreFolder) -> None:
