@@ -109,7 +109,8 @@ def test_killed_at_random_moments_and_run_again(
     groups: list[OwnGroup],
 ) -> None:
     rng, place = drawn("moments of a kill"), tmp_path / "store"
-    kills = [(rng.randint(0, 8), True, "threads"), (rng.randint(9, 30), False, "processes")]
+    # After at most 18 of 40 commits: on a busy machine, this process may be late, and the run at its end.
+    kills = [(rng.randint(0, 8), True, "threads"), (rng.randint(9, 18), False, "processes")]
     for commits, everyone, workers in kills:
         group = OwnGroup(manifest, place, MAX_THREADS[workers])
         groups.append(group)

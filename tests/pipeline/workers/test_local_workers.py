@@ -79,7 +79,7 @@ def test_a_worker_that_cannot_start_ends_the_run_at_once_with_what_it_said(
     monkeypatch.setattr(local_workers, "start_worker", START)
     monkeypatch.setenv("PYTHONHASHSEED", "no seed")
     with (
-        pytest.raises(NoWorkersError, match=r"did not start \(exit code 1\); what it said is on stderr"),
+        pytest.raises(NoWorkersError, match=r"did not start \(exit code 1\); its message is on stderr"),
         local_dask(1),
     ):
         pass
