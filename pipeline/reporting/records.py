@@ -22,7 +22,7 @@ class Work:
 
     number: int
     unit: str
-    """`video`, `caption`, `epoch`."""
+    """`video`, `caption`, `step`."""
     seconds: float
     num_frames: int | None = None
     num_source_bytes: int | None = None
@@ -79,7 +79,7 @@ def work_of(run: PastRun) -> Work | None:
         made = sum(int_at(one, "num_videos") or 0 for one in splits)
         return Work(made, "video", seconds) if made else None
     if run.command == "finetune":
-        made = len(list_at(result, "epochs"))
+        steps = int_at(result, "num_steps_done")
         device = text_at(mapping_at(run.options, "machine"), "device") or ""
-        return Work(made, "epoch", seconds, where=device) if made else None
+        return Work(steps, "step", seconds, where=device) if steps else None
     return None

@@ -16,7 +16,7 @@ from pipeline.clips.options import AlphaSource
 from pipeline.datasets.splitting import MAKE_SPLITS
 from pipeline.errors import OptionError, RefusedError
 from pipeline.features.model import ReadyModel, check_before_loading, load_ready, size_for
-from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.events import Event, Listener, Reporter, RunPlanned, ignore_events
 from pipeline.run.fields import check_kinds, local_path
 from pipeline.run.records import RunClock, recorded_run
 from pipeline.training.checkpoint import TrainingHistory, finetune_folder, is_finished, read_history
@@ -200,8 +200,17 @@ class _Training:
                 return self._train(ignore_events), False
             asked_for = {**identity, **_given(self.options)}
             record = stack.enter_context(recorded_run(self.store.folder, "finetune", clock, asked_for))
-            history = self._train(report.hear)
-            record.result = {"checkpoint": str(self.folder), **asdict(history)}
+            num_steps = 0
+
+            def hear(event: Event) -> None:
+                nonlocal num_steps
+                if isinstance(event, RunPlanned):
+                    num_steps = event.num_total - event.num_complete
+                report.hear(event)
+
+            history = self._train(hear)
+            # The history has the evaluations of all runs of this training; this record has the seconds of one.
+            record.result = {"checkpoint": str(self.folder), "num_steps_done": num_steps, **asdict(history)}
             return history, False
 
     def _train(self, listener: Listener) -> TrainingHistory:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pipeline.reporting.records import read_runs, work_of
+from pipeline.run.events import Reporter, ignore_events
+from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
 from tests.encoders_tiny import write_config
 from tests.stores import tree_digest
@@ -37,6 +40,10 @@ def test_the_four_commands(fda: Commands, tmp_path: Path) -> None:
     assert trained.code == 0
     assert "RANDOM" in trained.err or "random" in trained.err  # `none` is said out loud
     assert len(json.loads(trained.out)["evaluations"]) == 2
+    (run,) = (run for run in read_runs(Store.open(store), Reporter(ignore_events)) if run.command == "finetune")
+    work = work_of(run)  # for the throughput of `fda report`
+    assert work is not None
+    assert (work.number, work.unit) == (json.loads(trained.out)["evaluations"][-1]["step"], "step")
     weights = trained_files(checkpoint)
     again = fda(*train)
     assert again.code == 0
