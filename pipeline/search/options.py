@@ -53,6 +53,8 @@ class Query:
 
     def __post_init__(self) -> None:
         convert_fields(self, kind=QueryKind)
+        if not isinstance(self.value, str):
+            raise OptionError(f"what to search for must be text, got {self.value!r:.100}")
         if not self.value.strip():
             raise OptionError(f"the {self.kind} to search for is empty")
         if len(self.value) > MAX_LETTERS:

@@ -341,6 +341,7 @@ def test_an_id_whose_features_no_searched_split_can_be_compared_with(tmp_path: P
         (fda.Filters, {"motion": (1,)}, "motion must be two numbers"),
         (fda.Filters, {"duration_seconds": 3}, "duration_seconds must be two numbers"),
         (fda.Filters, {"categories": "sports"}, "categories must be several names"),
+        (Query, {"value": None}, "what to search for must be text, got None"),
         (SearchOptions, {"top": 2.5}, "top must be a whole number, got 2.5"),
         (SearchOptions, {"top": None}, "top must be of the class int, got None"),
         (SearchOptions, {"filters": None}, "filters must be of the class Filters, got None"),

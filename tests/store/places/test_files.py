@@ -91,3 +91,9 @@ def test_a_store_is_a_folder(tmp_path: Path) -> None:
 def test_a_name_that_could_not_be_a_folder_everywhere_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="mask set name"):
         check_name("mask set", name)
+
+
+@pytest.mark.parametrize("name", [None, 3, Path("a")])
+def test_a_name_that_is_no_text_is_refused(name: object) -> None:
+    with pytest.raises(ValueError, match="mask set name"):
+        check_name("mask set", name)
