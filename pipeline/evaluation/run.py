@@ -34,7 +34,7 @@ from pipeline.evaluation.slices.inputs import caption_texts
 from pipeline.evaluation.slices.scoring import SliceScores, score_slices
 from pipeline.evaluation.statistics.intervals import Interval, intervals
 from pipeline.run.events import Listener, Reporter, ignore_events
-from pipeline.run.fields import check_kinds
+from pipeline.run.fields import check_kinds, local_path
 from pipeline.run.files import check_writable
 from pipeline.run.words import plural
 from store.json_values import JSON
@@ -100,8 +100,9 @@ class EvalReport:
         draw_slices(self.slices, self._writable(path, overwrite), title)
 
     def _writable(self, path: str | PathLike[str], overwrite: bool) -> Path:
-        check_writable(Path(path), *([] if self.store is None else [self.store.place]), overwrite=overwrite)
-        return Path(path)
+        file = local_path(path)
+        check_writable(file, *([] if self.store is None else [self.store.place]), overwrite=overwrite)
+        return file
 
     def settings(self) -> dict[str, JSON]:
         """Everything that decides the numbers: enough to get them again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from operator import index
 
 from pipeline.errors import OptionError
 from pipeline.run.fields import convert_fields
@@ -146,6 +147,7 @@ class MaskOptions:
                 object.__setattr__(self, name, value)
         # 25 and 25.0 are the same masks, and must be the same bytes in the attributes of their array.
         convert_fields(self, threshold=float, noise_sigmas=float, noise_floor=float, full_coverage=float)
+        convert_fields(self, kernel_size=index, min_area=index)
         convert_fields(self, compensation=Compensation, threshold_mode=ThresholdMode)
         convert_fields(self, when_empty=WhenEmpty, when_full=WhenFull, fill=Fill, cuts=Cuts)
         for name in ("threshold", "noise_floor"):

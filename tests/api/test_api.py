@@ -272,6 +272,10 @@ def test_files_of_the_commands_are_written_from_python_as_well(command: Commands
         sliced.write_figure(Path(store) / "slices.png")
     with pytest.raises(fda.InputError, match="would lie in the store"):
         report.write_per_query(Path(store) / "ranks.parquet")
+    with pytest.raises(fda.OptionError, match="it is empty"):
+        report.write_per_query("")
+    with pytest.raises(fda.OptionError, match="only a STORE can be at s3://"):
+        sliced.write_figure("s3://bucket/slices.png")
     with pytest.raises(fda.OptionError, match="no slices were scored"):
         report.write_figure(tmp_path / "other.png")
 

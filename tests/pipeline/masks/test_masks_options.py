@@ -221,3 +221,9 @@ def test_a_flat_border_does_not_count() -> None:
 def test_wrong_options_are_named(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MaskOptions(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["kernel_size", "min_area"])
+def test_whole_numbers_are_whole(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, got 6.5"):
+        MaskOptions(**{name: 6.5})  # type: ignore[arg-type]
