@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.datasets.splitting import parse_shares
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import convert_fields, local_path
 from store.json_values import JSON
 
 AUTO = "auto"
@@ -45,7 +45,7 @@ class SourceOptions:
     differ in case alone. Default: warn."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, videos=Path, extract_to=Path)
+        convert_fields(self, videos=local_path, extract_to=local_path)
         if self.split_by_hash is not None:
             object.__setattr__(self, "split_by_hash", parse_shares(self.split_by_hash))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from encoders.options import Activation
 from pipeline.errors import OptionError
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import convert_fields, local_path
 from pipeline.synthetic.suites import Size
 
 MIN_SEEDS = 3
@@ -79,7 +79,7 @@ class ExperimentOptions:
     """Begin although it is estimated to take longer than `MINUTES_UNASKED`. Default: `UnconfirmedError`."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, size=Size, alpha_checkpoint=Path, activation=Activation)
+        convert_fields(self, size=Size, alpha_checkpoint=local_path, activation=Activation)
         convert_fields(self, thresholds=tuple, conditions=tuple)
         object.__setattr__(self, "thresholds", tuple(sorted({float(one) for one in self.thresholds})))
         if not self.thresholds or not all(0 <= one <= 255 for one in self.thresholds):

@@ -7,7 +7,7 @@ from operator import index
 from pathlib import Path
 
 from pipeline.errors import OptionError
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import convert_fields, local_path
 
 NUM_BY_DEFAULT = 8
 """Videos drawn at random where nothing says which are wanted."""
@@ -89,6 +89,6 @@ class InspectFiles:
     """Whether to replace files that are there."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, page=Path, sheet=Path)
+        convert_fields(self, page=local_path, sheet=local_path)
         if self.page is not None and self.page == self.sheet:
             raise OptionError(f"the page and the sheet cannot be one file: {self.page}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import OptionError
 from pipeline.evaluation.options import require_protocol
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import convert_fields, local_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class ReportOptions:
     """Replace the page, if there is one."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, splits=tuple, features=tuple, experiments=Path)
+        convert_fields(self, splits=tuple, features=tuple, experiments=local_path)
         require_protocol(self.protocol)
         for what in ("splits", "features"):
             names = getattr(self, what)

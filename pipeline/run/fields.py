@@ -26,11 +26,26 @@ def limits(value: Any) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def local_path(place: str | PathLike[str]) -> Path:
+    """A path on this machine: of what is not a store, to read or to write.
+
+    Raises:
+        OptionError: It is empty, which would be the working folder; or an address such as `s3://bucket/folder`, which
+            would become a folder of that name.
+    """
+    path = Path(place)
+    if not fspath(place):
+        raise OptionError("it is empty: give a place")
+    if path.parts and path.parts[0].endswith(":"):
+        raise OptionError(f"{fspath(place)}: give a local folder: only a STORE can be at s3://")
+    return path
+
+
 _WORDS: dict[object, str] = {
     float: "a number",
     Fraction: "a number",
     index: "a whole number",
-    Path: "a path",
+    local_path: "a path",
     limits: "two numbers, the lower one first",
     tuple: "several names",
 }
@@ -50,7 +65,7 @@ def convert_fields(options: object, **kinds: Callable[[Any], object]) -> None:
 
     Args:
         options: The dataclass.
-        kinds: Name of a field -> what makes a value of it: an enumeration, `Path`, `float`, `tuple`.
+        kinds: Name of a field -> what makes a value of it: an enumeration, `local_path`, `float`, `tuple`.
 
     Raises:
         OptionError: A value cannot be converted; the message names the field and what it may be.
@@ -73,21 +88,6 @@ def _wanted(kind: Callable[[Any], object]) -> str:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return f"one of {', '.join(kind)}"
     return _WORDS.get(kind, "of another type")
-
-
-def local_path(place: str | PathLike[str]) -> Path:
-    """A path on this machine: where a function writes what is not a store.
-
-    Raises:
-        OptionError: It is empty, which would be the working folder; or an address such as `s3://bucket/folder`, which
-            would become a folder of that name.
-    """
-    path = Path(place)
-    if not fspath(place):
-        raise OptionError("it is empty: give a place")
-    if path.parts and path.parts[0].endswith(":"):
-        raise OptionError(f"{fspath(place)}: give a local folder: only a STORE can be at s3://")
-    return path
 
 
 def check_kinds(**given: tuple[object, type]) -> None:

@@ -9,7 +9,7 @@ from operator import index
 from pathlib import Path
 
 from pipeline.errors import OptionError
-from pipeline.run.fields import check_kinds, convert_fields, limits
+from pipeline.run.fields import check_kinds, convert_fields, limits, local_path
 
 MAX_LETTERS = 100_000
 """Of a query: a thousand times what any model reads."""
@@ -131,4 +131,4 @@ class SearchFiles:
     """Whether to replace it."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, page=Path)
+        convert_fields(self, page=local_path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import OptionError
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import convert_fields, local_path
 
 DEFAULT_PORT = 8765
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -38,7 +38,7 @@ class ConversionOptions:
     timeout_seconds: float = 120.0
 
     def __post_init__(self) -> None:
-        convert_fields(self, folder=Path)
+        convert_fields(self, folder=local_path)
         for name in ("max_mib", "at_once", "waiting", "max_seconds", "timeout_seconds"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} must be positive, got {getattr(self, name)}")
@@ -62,7 +62,7 @@ class ServeOptions:
     conversion: ConversionOptions = field(default_factory=ConversionOptions)
 
     def __post_init__(self) -> None:
-        convert_fields(self, allowed_hosts=tuple, videos=Path)
+        convert_fields(self, allowed_hosts=tuple, videos=local_path)
         if not 0 <= self.port <= 65535:
             raise OptionError(f"the port must be 0 to 65535, got {self.port}")
         if not self.host.strip():

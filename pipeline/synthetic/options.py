@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.errors import OptionError
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import convert_fields, local_path
 from pipeline.synthetic.factors import Settings, value_of
 from pipeline.synthetic.suites import AMOUNTS, Amount, Size, SplitSpec, Suite, splits_of
 from store.json_values import JSON
@@ -51,7 +51,7 @@ class GenerateOptions:
     background_motion: BackgroundMotion = BackgroundMotion.FROZEN
 
     def __post_init__(self) -> None:
-        convert_fields(self, suite=Suite, size=Size, codec=Codec, background=Path)
+        convert_fields(self, suite=Suite, size=Size, codec=Codec, background=local_path)
         convert_fields(self, background_motion=BackgroundMotion)
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"seed must be 0 or more, and below 2**63, got {self.seed}")

@@ -10,7 +10,7 @@ from encoders.options import Activation
 from encoders.training.options import TrainOptions
 from pipeline.clips.options import AlphaSource, ClipSize
 from pipeline.errors import OptionError
-from pipeline.run.fields import check_yes, convert_fields
+from pipeline.run.fields import check_yes, convert_fields, local_path
 
 
 def is_test_split(name: str) -> bool:
@@ -146,7 +146,7 @@ class FinetuneOptions:
     """With `overwrite`: also where weights or a state of training are removed. Default: `UnconfirmedError`."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, alpha=AlphaSource, activation=Activation, alpha_checkpoint=Path)
+        convert_fields(self, alpha=AlphaSource, activation=Activation, alpha_checkpoint=local_path)
         check_yes(overwrite=self.overwrite, yes=self.yes)
         check_hold_out(self.hold_out_share)
         if not self.save_seconds >= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,21 @@ def test_what_is_no_store_wants_a_local_folder(
     with pytest.raises(fda.OptionError, match="give a local folder|it is empty: give a place"):
         run(place)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/x", Path("s3://bucket/x"), ""])
+def test_each_option_that_is_a_path_wants_one_of_this_machine(place: str | Path) -> None:
+    checked = []
+    for name in fda.__all__:
+        kind: Any = getattr(fda, name)
+        if not (name.endswith(("Options", "Files")) and is_dataclass(kind)):
+            continue
+        for field in fields(kind):
+            if field.type == "Path | None":
+                checked.append(f"{name}.{field.name}")
+                with pytest.raises(fda.OptionError, match=rf"^{field.name}: .*(only a STORE can be at|it is empty)"):
+                    getattr(LOOSE, name)(**{field.name: place})
+    assert {"SearchFiles.page", "InspectFiles.sheet", "GenerateOptions.background"} < set(checked)
 
 
 def test_a_model_without_attention_is_refused() -> None:
