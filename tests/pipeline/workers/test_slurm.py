@@ -97,7 +97,7 @@ def test_a_job_that_is_requeued_in_mid_run_goes_on(
     assert re.search(
         rf"fda: error: interrupted: \d+ of {NUM_VIDEOS} videos (is|are) kept in {re.escape(str(store))}; ", said
     )
-    (made,) = re.findall(r"(\d+) videos in ", said)
+    (made,) = re.findall(r"(\d+) videos? in ", said)
     assert 0 < int(made) < NUM_VIDEOS
     assert tree_digest(store) == whole
 
